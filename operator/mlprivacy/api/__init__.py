@@ -1,0 +1,1 @@
+"""The API group mlprivacy.dev/v1alpha1: one pydantic module per kind."""

@@ -1,0 +1,60 @@
+"""Every name the product puts on a Kubernetes object: group, labels, annotations, containers, ports.
+
+Guard policies in the chart match on these; tests/unit/test_names.py holds the chart against this file.
+"""
+
+from typing import Final
+
+GROUP: Final = "mlprivacy.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "mlprivacy"
+
+# Namespace label: the ceiling of enforcement (audit < warn < enforce).
+LABEL_ENFORCE: Final = f"{GROUP}/enforce"
+
+# Guarded labels: only the operator may put them on anything, only named built-in controllers may pass them on.
+LABEL_RENDERED: Final = f"{GROUP}/rendered"  # value: training | inference
+LABEL_TRAINING_JOB: Final = f"{GROUP}/training-job"  # value: metadata.name of the TrainingJob
+LABEL_INFERENCE_JOB: Final = f"{GROUP}/inference-job"
+LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_FLOOR: Final = f"{GROUP}/floor"  # on the namespace's default-deny policy, owned by nothing
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "mlprivacy"
+
+# Annotations.
+ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"  # stamped at CREATE from userInfo, frozen by a guard
+ANNOTATION_LAST_CHANGED_BY: Final = f"{GROUP}/last-changed-by"
+ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
+
+FINALIZER: Final = f"{GROUP}/teardown"
+FIELD_MANAGER: Final = "mlprivacy-controller"
+
+# Containers of a governed pod.
+CONTAINER_SEAL: Final = "mlprivacy-seal"  # initContainers[0]: waits until a forbidden address is refused
+CONTAINER_ACCOUNTANT: Final = "mlprivacy-accountant"  # native sidecar of training
+CONTAINER_GATEWAY: Final = "mlprivacy-gateway"  # native sidecar of inference
+RESERVED_PREFIX: Final = "mlprivacy-"  # no container, volume or port of a user's may begin with it
+
+# Ports inside a governed pod (TCP).
+PORT_SEAL: Final = 15020  # the seal probe answers the collector here
+PORT_SIDECAR: Final = 15021  # health, heartbeat and log of the accountant or gateway, pulled by the collector
+
+# Volumes of a governed pod.
+VOLUME_RUN: Final = "mlprivacy-run"  # the accountant's unix socket
+VOLUME_LOG: Final = "mlprivacy-log"  # the accountant's durable log, mounted by the sidecar alone
+MOUNT_RUN: Final = "/var/run/mlprivacy"
+MOUNT_LOG: Final = "/var/lib/mlprivacy"
+
+# User ids inside a governed pod: the sidecar's own, so that SO_PEERCRED tells it from the trainer.
+UID_SIDECAR: Final = 64998
+UID_WORKLOAD: Final = 64999
+GID_POD: Final = 64999
+
+SEALED_PREFIX: Final = "mlp-sealed-"  # claims and secrets that only rendered pods may name
+OBJECT_PREFIX: Final = "mlp-"  # names of rendered objects
+
+# The RBAC verb that is the privacy-officer role: lower a mode, remove a label, widen an exclusion.
+WEAKEN_VERB: Final = "weaken"
+WEAKEN_RESOURCE: Final = "governednamespaces"

@@ -1,0 +1,1 @@
+"""The audit log: hash-chained records, the collector, the verifier."""

@@ -1,0 +1,1 @@
+"""The controller: kopf handlers around one reconcile per kind."""

@@ -1,0 +1,1 @@
+"""Controls: what is put around a job before a pod can start. One file per control."""

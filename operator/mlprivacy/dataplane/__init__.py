@@ -1,0 +1,1 @@
+"""What runs beside or before the user's code, in the job's pod."""

@@ -1,0 +1,1 @@
+"""Adapters to the Kubernetes API: client, informer cache, conditions, lease, certificates."""
