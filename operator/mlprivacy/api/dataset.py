@@ -1,0 +1,201 @@
+"""Dataset: what data exists, about whom, of which classes, and for which lawful uses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlprivacy.api.base import (
+    IMMUTABLE,
+    ApiModel,
+    BasicStatus,
+    CalendarDate,
+    ColumnName,
+    DottedKey,
+    Jurisdiction,
+    KindInfo,
+    LegalReference,
+    LocalRef,
+    ObjectName,
+    PrinterColumn,
+    Processing,
+    Region,
+    cel,
+    cel_extra,
+)
+from mlprivacy.api.names import SEALED_PREFIX
+
+
+class Source(ApiModel):
+    """Where the bytes are. No job ever mounts a source; only the data gate reads it."""
+
+    uri: Annotated[
+        str,
+        Field(
+            min_length=6,
+            max_length=512,
+            pattern=r"^(s3|gs|abfs|https|pvc)://[!-~]+$",
+            description="uri of the data: s3://, gs://, abfs://, https:// or pvc://mlp-sealed-NAME/path.",
+            json_schema_extra=cel_extra(
+                cel(
+                    f"!self.startsWith('pvc://') || self.startsWith('pvc://{SEALED_PREFIX}')",
+                    f"a claim that holds a dataset is sealed: its name must begin with {SEALED_PREFIX}",
+                ),
+                cel("!self.contains('/../') && !self.endsWith('/..')", "a uri must not climb with '..'"),
+            ),
+        ),
+    ]
+    format: Annotated[
+        Literal["Parquet", "CSV", "JSONLines", "Arrow"],
+        Field(description="format of the files: Parquet, CSV, JSONLines or Arrow."),
+    ]
+    secret_ref: Annotated[
+        LocalRef | None,
+        Field(
+            default=None,
+            description="secretRef names the Secret with the credentials; its name begins with mlp-sealed-.",
+            json_schema_extra=cel_extra(
+                cel(
+                    f"self.name.startsWith('{SEALED_PREFIX}')",
+                    f"credentials of a dataset are sealed: the Secret's name must begin with {SEALED_PREFIX}",
+                    field_path=".name",
+                ),
+            ),
+        ),
+    ]
+
+
+class Subjects(ApiModel):
+    """About whom the data is."""
+
+    column: Annotated[ColumnName, Field(description="column that identifies the person.")]
+    kind: Annotated[DottedKey, Field(description="kind of person, a Fideslang data-subject key such as patient.")]
+    at_least: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000_000_000,
+            description="atLeast is a public lower bound on the number of persons, used for delta and sampling rates.",
+        ),
+    ]
+
+
+class Column(ApiModel):
+    """One column and its class."""
+
+    name: Annotated[ColumnName, Field(description="name of the column, exactly as in the files.")]
+    data_class: Annotated[ObjectName, Field(description="dataClass is the name of the DataClass of this column.")]
+
+
+class Use(ApiModel):
+    """One lawful use. What no use covers is refused."""
+
+    purpose: Annotated[
+        DottedKey, Field(description="purpose is a Fideslang use; it grants itself and everything below it.")
+    ]
+    processing: Annotated[Processing, Field(description="processing: Training or Inference.")]
+    legal_basis: Annotated[
+        LegalReference, Field(description="legalBasis is the DPV key of the legal basis, such as eu-gdpr:A6-1-a.")
+    ]
+    condition: Annotated[
+        LegalReference | None,
+        Field(
+            default=None,
+            description="condition is the further condition that special categories need, such as eu-gdpr:A9-2-a.",
+        ),
+    ]
+    consent_scope: Annotated[
+        ObjectName | None,
+        Field(
+            default=None,
+            description="consentScope names the ConsentScope in this namespace; needed when the basis is consent.",
+        ),
+    ]
+
+
+class DatasetRetention(ApiModel):
+    """Until when the data may be kept."""
+
+    until: Annotated[CalendarDate, Field(description="until is the last day, as YYYY-MM-DD; nothing runs after it.")]
+
+
+class DatasetSpec(ApiModel):
+    """What data exists and what may be done with it."""
+
+    identity: Annotated[
+        str,
+        Field(
+            min_length=5,
+            max_length=200,
+            pattern=r"^urn:[a-z0-9][a-z0-9-]{0,31}:[A-Za-z0-9()+,.:=@;$_!*'%/?#-]+$",
+            description="identity is the URN that budgets and the ledger are keyed on, not the object; immutable.",
+            json_schema_extra=cel_extra(IMMUTABLE),
+        ),
+    ]
+    source: Annotated[
+        Source,
+        Field(description="source says where the bytes are; immutable.", json_schema_extra=cel_extra(IMMUTABLE)),
+    ]
+    subjects: Annotated[Subjects, Field(description="subjects says about whom the data is.")]
+    columns: Annotated[
+        tuple[Column, ...],
+        Field(
+            min_length=1,
+            max_length=256,
+            description="columns and their classes; a column that is not listed does not exist for any job.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    uses: Annotated[
+        tuple[Use, ...],
+        Field(
+            default=(),
+            max_length=64,
+            description="uses are the lawful uses; anything else is refused.",
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+    jurisdictions: Annotated[
+        tuple[Jurisdiction, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="jurisdictions whose law applies, such as eu-gdpr.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ]
+    region: Annotated[Region | None, Field(default=None, description="region where the data is kept.")]
+    retention: Annotated[
+        DatasetRetention | None, Field(default=None, description="retention says until when the data may be used.")
+    ]
+
+    model_config = {
+        "json_schema_extra": cel_extra(
+            cel(
+                "self.columns.exists(c, c.name == self.subjects.column)",
+                "subjects.column must be one of columns[].name",
+                field_path=".subjects.column",
+            ),
+        )
+    }
+
+
+KIND = KindInfo(
+    kind="Dataset",
+    plural="datasets",
+    short_names=("mlds",),
+    namespaced=True,
+    spec=DatasetSpec,
+    status=BasicStatus,
+    description="Dataset says what data exists, about whom, of which classes, and for which lawful uses.",
+    printer_columns=(
+        PrinterColumn("Identity", ".spec.identity"),
+        PrinterColumn("Subjects", ".spec.subjects.kind"),
+        PrinterColumn("AtLeast", ".spec.subjects.atLeast", "integer"),
+        PrinterColumn("Region", ".spec.region"),
+        PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    selectable_fields=(".spec.identity", ".spec.region"),
+)

@@ -1,0 +1,141 @@
+"""PrivacyPolicy: which rules apply to which governed namespaces, how hard, and with which parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlprivacy.api.base import (
+    ApiModel,
+    BasicStatus,
+    KindInfo,
+    Mode,
+    PrinterColumn,
+    Text,
+    cel,
+    cel_extra,
+)
+from mlprivacy.api.names import GROUP
+
+RuleId = Annotated[str, Field(min_length=2, max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
+GUARDED_SELECTOR_KEYS = (f"{GROUP}/enforce", f"{GROUP}/region", f"{GROUP}/tenant", "kubernetes.io/metadata.name")
+
+
+class PackRef(ApiModel):
+    """Names a law pack."""
+
+    name: Annotated[RuleId, Field(description="name of the pack, such as eu-gdpr; `baseline` is always on.")]
+
+
+class GuardedSelector(ApiModel):
+    """Selects namespaces by labels that only the privacy office can change, or by name."""
+
+    match_labels: Annotated[
+        dict[str, LabelValue],
+        Field(
+            default_factory=dict,
+            max_length=4,
+            description="matchLabels must all hold. Keys: mlprivacy.dev/enforce, mlprivacy.dev/region, "
+            "mlprivacy.dev/tenant or kubernetes.io/metadata.name; other labels can be moved by namespace owners.",
+            json_schema_extra=cel_extra(
+                cel(
+                    "self.all(k, k in [" + ", ".join(f"'{key}'" for key in GUARDED_SELECTOR_KEYS) + "])",
+                    "only guarded labels select: " + ", ".join(GUARDED_SELECTOR_KEYS),
+                )
+            ),
+        ),
+    ]
+
+
+class RuleOverride(ApiModel):
+    """Changes the action of one rule."""
+
+    id: Annotated[RuleId, Field(description="id of the rule, as `mlprivacy explain` prints it.")]
+    action: Annotated[
+        Literal["Deny", "Warn", "Evidence"],
+        Field(description="action on a breach: Deny, Warn, or Evidence (recorded only)."),
+    ]
+
+
+class CustomRule(ApiModel):
+    """A rule of your own. Not evaluated yet: jobs under a policy that has one hold with NotEnforcedHere."""
+
+    id: Annotated[RuleId, Field(description="id of the rule.")]
+    expression: Annotated[str, Field(min_length=1, max_length=4096, description="expression in CEL.")]
+    message: Annotated[Text, Field(description="message for the person whose job it refuses.")]
+    remedy: Annotated[Text | None, Field(default=None, description="remedy names the field to change.")]
+
+
+class PrivacyPolicySpec(ApiModel):
+    """Which rules apply where, and how hard."""
+
+    packs: Annotated[
+        tuple[PackRef, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="packs switched on besides baseline.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    namespace_selector: Annotated[
+        GuardedSelector,
+        Field(
+            default_factory=GuardedSelector,
+            description="namespaceSelector chooses governed namespaces; empty is all governed namespaces.",
+        ),
+    ]
+    mode: Annotated[
+        Mode,
+        Field(
+            default="Enforce",
+            description="mode: Audit, Warn or Enforce. The namespace's label is the ceiling: a policy can be softer, "
+            "never harder.",
+        ),
+    ]
+    parameters: Annotated[
+        dict[str, int | str],
+        Field(
+            default_factory=dict,
+            max_length=64,
+            description="parameters of rules, as RULE.PARAMETER; write numbers with a fraction and words as strings.",
+        ),
+    ]
+    rules: Annotated[
+        tuple[RuleOverride, ...],
+        Field(
+            default=(),
+            max_length=64,
+            description="rules overrides the action of single rules.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
+        ),
+    ]
+    custom: Annotated[
+        tuple[CustomRule, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="custom rules in CEL. Until they are evaluated, jobs under such a policy hold.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
+        ),
+    ]
+
+
+KIND = KindInfo(
+    kind="PrivacyPolicy",
+    plural="privacypolicies",
+    short_names=("mlpp",),
+    namespaced=False,
+    spec=PrivacyPolicySpec,
+    status=BasicStatus,
+    description="PrivacyPolicy says which rules apply to which governed namespaces, and how hard.",
+    printer_columns=(
+        PrinterColumn("Mode", ".spec.mode"),
+        PrinterColumn("Packs", ".spec.packs[*].name"),
+        PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    selectable_fields=(".spec.mode",),
+)

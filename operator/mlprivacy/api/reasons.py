@@ -1,0 +1,64 @@
+"""Condition types and reasons: the stable words that programs may match. Each has a comment that is its reference."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types of conditions on TrainingJob and InferenceJob."""
+
+    ACCEPTED = "Accepted"  # the decision allows the job; False when refused, Unknown while a fact is missing
+    RESOLVED_REFS = "ResolvedRefs"  # every name the job refers to exists and is granted
+    CONTROLS_READY = "ControlsReady"  # every control was made and read back, and the audit receipt is held
+    DATA_READY = "DataReady"  # the data gate serves the data
+    SERVING_READY = "ServingReady"  # the gateway forwards requests
+    RUNNING = "Running"  # an attempt, or at least one replica, is running
+    COMPLETED = "Completed"  # the training attempt ended well
+    READY = "Ready"  # training: the attempt was created under its controls; serving: replicas are available
+    STALLED = "Stalled"  # True when nothing will change without a change by people (kstatus, Flux, Argo)
+    SUSPENDED = "Suspended"  # stopped by spec.suspend or because a decision no longer allows it
+
+
+class Reason(StrEnum):
+    """Reasons of findings and of conditions."""
+
+    # Verdicts.
+    ALLOWED = "Allowed"  # no rule objects
+    ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn or Audit
+    REFUSED = "Refused"  # a rule refuses the job; the findings say which
+    PENDING = "Pending"  # not judged yet
+    INVALID_SPEC = "InvalidSpec"  # the spec can not be read
+    # Holds: one per missing fact, and each resolves by itself.
+    NAMESPACE_NOT_GOVERNED = "NamespaceNotGoverned"  # the namespace carries no mlprivacy.dev/enforce label
+    DATASET_NOT_FOUND = "DatasetNotFound"  # no such Dataset, or not granted to this namespace
+    DATA_CLASS_NOT_FOUND = "DataClassNotFound"  # no such DataClass
+    CONSENT_SCOPE_NOT_FOUND = "ConsentScopeNotFound"  # no such ConsentScope, or not granted to this namespace
+    REF_NOT_PERMITTED = "RefNotPermitted"  # no DatasetGrant allows the reference (says no more than NotFound would)
+    PACK_NOT_FOUND = "PackNotFound"  # a policy names a pack that is not installed
+    INVALID_POLICY = "InvalidPolicy"  # a policy that applies can not be read
+    INVALID_REFERENCE = "InvalidReference"  # a referred object exists and its spec can not be read
+    FACT_MISSING = "FactMissing"  # a rule needs a fact that is not known yet
+    NOT_ENFORCED_HERE = "NotEnforcedHere"  # the spec asks for something that nothing enforces yet
+    # Breaches.
+    BREACH = "Breach"  # a rule is broken
+    # Conditions after the decision.
+    REFS_RESOLVED = "RefsResolved"  # all references resolve
+    CONTROLS_IN_PLACE = "ControlsInPlace"  # made and read back, receipt held
+    CONTROLS_PENDING = "ControlsPending"  # being made
+    CONTROLS_DRIFTED = "ControlsDrifted"  # something changed or removed a control; it is being repaired
+    AUDIT_UNAVAILABLE = "AuditUnavailable"  # no receipt from the collector, so nothing is started
+    TEMPLATE_REJECTED = "TemplateRejected"  # the API server's strict dry-run refused the rendered Job or Pod
+    NO_DATA_GATE = "NoDataGate"  # there is no data gate yet, so mountPath is empty
+    NO_GATEWAY_PROXY = "NoGatewayProxy"  # the gateway refuses every request, since it can not proxy yet
+    SUSPENDED_BY_USER = "SuspendedByUser"  # spec.suspend is true
+    NO_LONGER_ALLOWED = "NoLongerAllowed"  # what the decision rests on changed, and it does not allow the job any more
+    ATTEMPT_CREATED = "AttemptCreated"  # the Job or Deployment was created under its controls
+    ATTEMPT_RUNNING = "AttemptRunning"  # the pod runs
+    SIMULATED = "Simulated"  # a simulated node says so: this proves objects and order, never a process
+    SUCCEEDED = "Succeeded"  # the attempt ended well
+    FAILED = "Failed"  # the attempt failed
+    DEADLINE_EXCEEDED = "DeadlineExceeded"  # activeDeadlineSeconds passed
+    SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced here
+    NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
+    PROGRESSING = "Progressing"  # on its way, nothing to do

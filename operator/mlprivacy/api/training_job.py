@@ -1,0 +1,310 @@
+"""TrainingJob: what is trained, on which data, for which purpose, with which privacy promise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlprivacy.api.base import (
+    ApiModel,
+    Assurance,
+    CalendarDate,
+    ColumnName,
+    DnsLabel,
+    DottedKey,
+    Duration,
+    KindInfo,
+    MountPath,
+    ObjectName,
+    PrivacyUnit,
+    cel,
+    cel_extra,
+)
+from mlprivacy.api.workload import COLUMNS, NAME_RULE, Suspend, Template, WorkloadStatus
+
+
+class Rows(ApiModel):
+    """A row filter. For the unit User it selects rows, never blocks of the budget."""
+
+    since: Annotated[
+        Duration | None, Field(default=None, description="since keeps rows younger than a duration, such as 90d.")
+    ]
+    from_: Annotated[
+        CalendarDate | None, Field(default=None, alias="from", description="from is the first day kept, YYYY-MM-DD.")
+    ]
+    to: Annotated[CalendarDate | None, Field(default=None, description="to is the last day kept, YYYY-MM-DD.")]
+
+    model_config = {
+        "json_schema_extra": cel_extra(
+            cel("!(has(self.since) && (has(self.from) || has(self.to)))", "set since, or from and to, not both"),
+        )
+    }
+
+
+class DatasetUse(ApiModel):
+    """One dataset that the job asks for."""
+
+    name: Annotated[ObjectName, Field(description="name of the Dataset.")]
+    namespace: Annotated[
+        DnsLabel | None,
+        Field(
+            default=None,
+            description="namespace of the Dataset; the job's own when left out. Another namespace needs a "
+            "DatasetGrant there.",
+        ),
+    ]
+    columns: Annotated[
+        tuple[ColumnName, ...],
+        Field(
+            min_length=1,
+            max_length=256,
+            description="columns asked for: only what the purpose needs.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ]
+    rows: Annotated[Rows | None, Field(default=None, description="rows filters the rows, by the data gate.")]
+    units_at_least: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=1,
+            le=100_000_000_000,
+            description="unitsAtLeast is a public lower bound on protected units after filtering; the dataset's "
+            "atLeast when left out. It can not be larger than that.",
+        ),
+    ]
+    max_records_per_unit: Annotated[
+        int,
+        Field(
+            default=1,
+            ge=1,
+            le=10_000,
+            description="maxRecordsPerUnit bounds the rows of one person, by the data gate.",
+        ),
+    ]
+    mount_path: Annotated[
+        MountPath,
+        Field(
+            description="mountPath is where the job finds the data.",
+            json_schema_extra=cel_extra(
+                cel("!self.contains('/../') && !self.endsWith('/..')", "a path must not climb with '..'"),
+                cel(
+                    "!self.startsWith('/var/run/mlprivacy') && !self.startsWith('/var/lib/mlprivacy')",
+                    "this path belongs to the operator's sidecar; choose another, such as /data",
+                ),
+            ),
+        ),
+    ]
+
+
+class Input(ApiModel):
+    """Something that is not personal data: weights, tokenizers, wheels. Egress is sealed, so it is brought in."""
+
+    uri: Annotated[
+        str,
+        Field(
+            min_length=8,
+            max_length=512,
+            pattern=r"^(oci|s3|gs|https)://[!-~]+@sha256:[0-9a-f]{64}$",
+            description="uri with a digest, such as oci://models/base@sha256:...",
+        ),
+    ]
+    mount_path: Annotated[MountPath, Field(description="mountPath is where the job finds it.")]
+
+
+class Privacy(ApiModel):
+    """The differential-privacy promise."""
+
+    mechanism: Annotated[
+        Literal["DPSGD", "Event", "Federated", "SecureComputation", "None"],
+        Field(
+            description="mechanism: DPSGD; Event (a serialised DpEvent); Federated; SecureComputation; or None for no "
+            "promise."
+        ),
+    ]
+    unit: Annotated[
+        PrivacyUnit, Field(default="User", description="unit that is protected: Event (one record) or User (stronger).")
+    ]
+    epsilon: Annotated[
+        float | None,
+        Field(
+            default=None, gt=0, le=1000, description="epsilon is a ceiling; the noise multiplier is derived from it."
+        ),
+    ]
+    delta: Annotated[
+        float | None, Field(default=None, gt=0, lt=1, description="delta of the promise; at most 1/(100 N).")
+    ]
+    noise_multiplier: Annotated[
+        float | None,
+        Field(
+            default=None,
+            gt=0,
+            le=1000,
+            description="noiseMultiplier is the standard deviation of the noise over maxGradNorm; derived when left "
+            "out.",
+        ),
+    ]
+    batch_size: Annotated[
+        int | None,
+        Field(default=None, ge=1, le=100_000_000, description="batchSize is the expected size of a Poisson sample."),
+    ]
+    epochs: Annotated[
+        int | None, Field(default=None, ge=1, le=1_000_000, description="epochs, each of N/batchSize steps.")
+    ]
+    max_grad_norm: Annotated[
+        float | None,
+        Field(default=None, gt=0, le=1_000_000, description="maxGradNorm is the clipping bound of one unit."),
+    ]
+    event: Annotated[
+        str | None,
+        Field(default=None, min_length=1, max_length=4096, description="event is a serialised DpEvent."),
+    ]
+
+    model_config = {
+        "json_schema_extra": cel_extra(
+            cel(
+                "self.mechanism != 'DPSGD' || (has(self.epsilon) && has(self.batchSize) && has(self.epochs) && "
+                "has(self.maxGradNorm))",
+                "mechanism DPSGD needs epsilon, batchSize, epochs and maxGradNorm",
+            ),
+            cel(
+                "(self.mechanism == 'Event') == has(self.event)",
+                "set event exactly when mechanism is Event",
+                field_path=".event",
+            ),
+            cel(
+                "self.mechanism != 'None' || (!has(self.epsilon) && !has(self.delta) && !has(self.noiseMultiplier))",
+                "mechanism None makes no promise; leave out epsilon, delta and noiseMultiplier, or choose DPSGD",
+            ),
+        )
+    }
+
+
+class Evaluation(ApiModel):
+    """How the release gate asks the model for predictions."""
+
+    command: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=512)], ...],
+        Field(
+            min_length=1,
+            max_length=32,
+            description="command run sealed by the release gate: features in, predictions out.",
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+
+
+class Output(ApiModel):
+    """What leaves the job, through the release gate only."""
+
+    path: Annotated[
+        MountPath,
+        Field(default="/output", description="path where the trainer writes the model; a sealed volume."),
+    ]
+    model: Annotated[ObjectName | None, Field(default=None, description="model is the name of the ModelRelease.")]
+    destination: Annotated[
+        str | None,
+        Field(
+            default=None,
+            min_length=6,
+            max_length=512,
+            pattern=r"^(pvc|s3|gs|oci)://[!-~]+$",
+            description="destination that the release gate copies to. Needs the release gate: until it is there the "
+            "job holds with reason NotEnforcedHere.",
+        ),
+    ]
+
+
+class TrainingJobSpec(ApiModel):
+    """What is trained, on which data, for which purpose."""
+
+    purpose: Annotated[
+        DottedKey, Field(description="purpose is a Fideslang use, such as train_ai_system; it must be granted.")
+    ]
+    datasets: Annotated[
+        tuple[DatasetUse, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="datasets that the job asks for.",
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+    inputs: Annotated[
+        tuple[Input, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="inputs that are no personal data: weights, tokenizers. Until they can be fetched the job "
+            "holds with reason NotEnforcedHere.",
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+    privacy: Annotated[Privacy | None, Field(default=None, description="privacy is the differential-privacy promise.")]
+    trials: Annotated[
+        int,
+        Field(
+            default=1,
+            ge=1,
+            le=1000,
+            description="trials of a search that share one charge. More than one holds with NotEnforcedHere until the "
+            "ledger is there.",
+        ),
+    ]
+    evaluation: Annotated[
+        Evaluation | None,
+        Field(
+            default=None,
+            description="evaluation by the release gate; holds with NotEnforcedHere until the gate is there.",
+        ),
+    ]
+    assurance: Annotated[
+        Assurance,
+        Field(default=Assurance.DECLARED, description="assurance that the requester wants at least."),
+    ]
+    output: Annotated[
+        Output, Field(default_factory=Output, description="output is what leaves the job, through the release gate.")
+    ]
+    suspend: Suspend
+    active_deadline_seconds: Annotated[
+        int | None,
+        Field(
+            default=None, ge=1, le=31_536_000, description="activeDeadlineSeconds ends an attempt that takes longer."
+        ),
+    ]
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=0,
+            le=31_536_000,
+            description="ttlSecondsAfterFinished deletes the rendered objects that long after the end; the TrainingJob "
+            "and its status stay. A policy may set a shorter one.",
+        ),
+    ]
+    template: Template
+
+    model_config = {
+        "json_schema_extra": cel_extra(
+            cel(
+                "self.datasets.all(d, self.datasets.filter(e, e.mountPath == d.mountPath).size() == 1)",
+                "each of datasets[].mountPath must be different",
+                field_path=".datasets",
+            ),
+        )
+    }
+
+
+KIND = KindInfo(
+    kind="TrainingJob",
+    plural="trainingjobs",
+    short_names=("mltj",),
+    namespaced=True,
+    spec=TrainingJobSpec,
+    status=WorkloadStatus,
+    description="TrainingJob declares a training run; the operator decides, surrounds it with controls and runs it.",
+    printer_columns=COLUMNS,
+    selectable_fields=(".spec.purpose", ".spec.suspend"),
+    name_rules=(NAME_RULE,),
+)
