@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -68,14 +68,14 @@ class Registry(ApiModel):
         EmbeddedRegistry | None, Field(default=None, description="embedded uses mlprivacy's own registry.")
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "[has(self.sql), has(self.service), has(self.parquet), has(self.embedded)].filter(x, x).size() == 1",
                 "set exactly one of sql, service, parquet, embedded",
             ),
         )
-    }
+    )
 
 
 class OnWithdrawal(ApiModel):
@@ -160,15 +160,15 @@ class ConsentScopeSpec(ApiModel):
         ),
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "self.version in self.acceptedVersions",
                 "version must be one of acceptedVersions",
                 field_path=".acceptedVersions",
             ),
         )
-    }
+    )
 
 
 class Snapshot(ApiModel):

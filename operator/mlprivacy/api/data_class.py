@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -162,15 +162,15 @@ class DataClassSpec(ApiModel):
         RetentionDemand | None, Field(default=None, description="retention says how long copies may be kept.")
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "!self.specialCategory || self.sensitivity in ['Confidential', 'Restricted']",
                 "a special category is at least Confidential; set sensitivity to Confidential or Restricted",
                 field_path=".sensitivity",
             ),
         )
-    }
+    )
 
 
 KIND = KindInfo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     IMMUTABLE,
@@ -170,15 +170,15 @@ class DatasetSpec(ApiModel):
         DatasetRetention | None, Field(default=None, description="retention says until when the data may be used.")
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "self.columns.exists(c, c.name == self.subjects.column)",
                 "subjects.column must be one of columns[].name",
                 field_path=".subjects.column",
             ),
         )
-    }
+    )
 
 
 KIND = KindInfo(

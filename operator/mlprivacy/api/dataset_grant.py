@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -67,8 +67,8 @@ class GrantTo(ApiModel):
         ),
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "self.kind != 'Dataset' || (has(self.columns) && size(self.columns) > 0)",
                 "a grant of a Dataset lists its columns; none listed grants none",
@@ -90,7 +90,7 @@ class GrantTo(ApiModel):
                 field_path=".columns",
             ),
         )
-    }
+    )
 
 
 class DatasetGrantSpec(ApiModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -44,11 +44,11 @@ class Model(ApiModel):
         ),
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel("has(self.release) != has(self.image)", "set exactly one of release and image"),
         )
-    }
+    )
 
 
 class Clients(ApiModel):

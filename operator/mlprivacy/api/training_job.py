@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -35,11 +35,11 @@ class Rows(ApiModel):
     ]
     to: Annotated[CalendarDate | None, Field(default=None, description="to is the last day kept, YYYY-MM-DD.")]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel("!(has(self.since) && (has(self.from) || has(self.to)))", "set since, or from and to, not both"),
         )
-    }
+    )
 
 
 class DatasetUse(ApiModel):
@@ -161,8 +161,8 @@ class Privacy(ApiModel):
         Field(default=None, min_length=1, max_length=4096, description="event is a serialised DpEvent."),
     ]
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "self.mechanism != 'DPSGD' || (has(self.epsilon) && has(self.batchSize) && has(self.epochs) && "
                 "has(self.maxGradNorm))",
@@ -178,7 +178,7 @@ class Privacy(ApiModel):
                 "mechanism None makes no promise; leave out epsilon, delta and noiseMultiplier, or choose DPSGD",
             ),
         )
-    }
+    )
 
 
 class Evaluation(ApiModel):
@@ -285,15 +285,15 @@ class TrainingJobSpec(ApiModel):
     ]
     template: Template
 
-    model_config = {
-        "json_schema_extra": cel_extra(
+    model_config = ConfigDict(
+        json_schema_extra=cel_extra(
             cel(
                 "self.datasets.all(d, self.datasets.filter(e, e.mountPath == d.mountPath).size() == 1)",
                 "each of datasets[].mountPath must be different",
                 field_path=".datasets",
             ),
         )
-    }
+    )
 
 
 KIND = KindInfo(
