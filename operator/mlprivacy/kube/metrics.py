@@ -1,0 +1,26 @@
+"""Prometheus metrics of the Kubernetes adapters: requests, caches, queues, certificates."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+REQUESTS: Final = Counter(
+    "mlprivacy_kube_requests_total", "Requests to the API server; code 0 is no answer.", ["verb", "resource", "code"]
+)
+CACHE_STALENESS: Final = Gauge(
+    "mlprivacy_cache_staleness_seconds", "Seconds since the API server last spoke on this cache's watch.", ["resource"]
+)
+CACHE_OBJECTS: Final = Gauge("mlprivacy_cache_objects", "Objects in this cache.", ["resource"])
+CACHE_SYNCED: Final = Gauge("mlprivacy_cache_synced", "1 once the first complete list was read.", ["resource"])
+CACHE_RELISTS: Final = Counter("mlprivacy_cache_lists_total", "Complete lists read for this cache.", ["resource"])
+QUEUE_DEPTH: Final = Gauge("mlprivacy_queue_depth", "Keys that wait to be processed.", ["queue"])
+CERTIFICATE_DAYS: Final = Gauge(
+    "mlprivacy_certificate_days_left", "Days until this certificate expires; negative when it has.", ["name"]
+)
+LEADER: Final = Gauge("mlprivacy_leader", "1 while this process holds the lease.", ["lease"])
+
+
+def follow(gauge: Gauge, labels: dict[str, str], read: Callable[[], float]) -> None:
+    """Let a gauge ask `read` at scrape time, so that an age grows even while nothing happens."""
+    gauge.labels(**labels).set_function(read)
