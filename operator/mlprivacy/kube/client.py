@@ -1,6 +1,7 @@
 """One asynchronous client for the Kubernetes API: raw JSON dicts in and out over a single aiohttp session."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -176,7 +177,7 @@ class KubeClient:
         inactivity_seconds: float = 60.0,
         metadata_only: bool = False,
         opened: Callable[[], None] | None = None,
-    ) -> AsyncIterator[Object]:
+    ) -> AsyncGenerator[Object, None]:
         """Events (`{"type": …, "object": …}`, bookmarks included) after `resource_version` until the server ends it.
 
         The server is asked to end after `timeout_seconds`. `opened` is called once it accepted the watch; silence for
@@ -193,8 +194,9 @@ class KubeClient:
         )
         accept = _PARTIAL if metadata_only else JSON
         call = Call("GET", resource.path(namespace), str(resource), params, accept=accept)
-        async for line in self._transport.stream(call, inactivity_seconds, opened):
-            yield _event(line, resource)
+        async with aclosing(self._transport.stream(call, inactivity_seconds, opened)) as lines:
+            async for line in lines:
+                yield _event(line, resource)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

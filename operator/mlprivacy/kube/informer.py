@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 import orjson
@@ -265,15 +266,16 @@ class Informer:
         )
         count = 0
         try:
-            async for event in events:
-                count += 1
-                self._heard = time.monotonic()
-                obj = event["object"]
-                version = str(obj["metadata"].get("resourceVersion") or version)
-                if event["type"] == "DELETED":
-                    self._remove(self._key(obj))
-                elif event["type"] != "BOOKMARK":
-                    self._store(obj)
+            async with aclosing(events):
+                async for event in events:
+                    count += 1
+                    self._heard = time.monotonic()
+                    obj = event["object"]
+                    version = str(obj["metadata"].get("resourceVersion") or version)
+                    if event["type"] == "DELETED":
+                        self._remove(self._key(obj))
+                    elif event["type"] != "BOOKMARK":
+                        self._store(obj)
         except (Expired, NotFound):
             raise
         except Unreachable as error:

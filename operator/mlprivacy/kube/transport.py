@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ class Transport:
 
     async def stream(
         self, call: Call, inactivity_seconds: float, opened: Callable[[], None] | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The lines of an answer without end. `opened` is called once the server accepted the request.
 
         Raises ApiError; Unreachable with reason `Inactive` when an accepted stream was silent for too long.
