@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class ApiModel(BaseModel):
     """Frozen, camelCase on the wire. Unknown fields are ignored here and reported by :func:`parse_spec`."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def as_the_api_server_stores_it(cls, value: Any) -> Any:
+        """A field that is null is absent and 5.0 is 5: so the API server stores them, and so a file is read here."""
+        if type(value) is dict and any(v is None or (type(v) is float and v.is_integer()) for v in value.values()):
+            return {
+                k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in value.items() if v is not None
+            }
+        return value
 
 
 def cel(
@@ -39,6 +63,67 @@ def cel_extra(*rules: dict[str, Any], **extra: Any) -> dict[str, Any]:
     return schema
 
 
+@dataclass(frozen=True)
+class ListType:
+    """How server-side apply merges a list. In a set no entry comes twice, in a map no entry's key does."""
+
+    kind: Literal["set", "map", "atomic"]
+    key: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = handler(source)
+        return inner if self.kind == "atomic" else core_schema.no_info_after_validator_function(self.distinct, inner)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        lowered = {**handler(schema), "x-kubernetes-list-type": self.kind}
+        if self.kind == "map":
+            lowered["x-kubernetes-list-map-keys"] = [self.key]
+        return lowered
+
+    def distinct(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The entries, when none comes twice. Raises PydanticCustomError with the first that does."""
+        seen: set[Any] = set()
+        for entry in entries:
+            mark = getattr(entry, self.key) if self.key else entry
+            if mark in seen:
+                what = f"{self.key} {mark!s}" if self.key else str(mark)
+                raise PydanticCustomError("duplicate", "Duplicate value: {what} is listed twice", {"what": what})
+            seen.add(mark)
+        return entries
+
+
+UNIQUE = ListType("set")
+ATOMIC = ListType("atomic")
+
+
+def keyed_by(key: str) -> ListType:
+    """A list that server-side apply merges entry by entry; ``key`` names the required field that tells them apart."""
+    return ListType("map", key)
+
+
+def calendar_date(text: str) -> str:
+    """The text, when it is a day that exists, as YYYY-MM-DD. Raises PydanticCustomError."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise PydanticCustomError("date", "Must be a day of the calendar, as YYYY-MM-DD") from None
+    return text
+
+
+def date_time(text: str) -> str:
+    """The text, when it is a moment that exists, as RFC 3339. Raises PydanticCustomError."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise PydanticCustomError("date-time", "Must be a moment as RFC 3339, such as 2029-01-01T00:00:00Z") from None
+    return text
+
+
+# No coercion: the API server takes neither "5" nor true for a number, and NaN is no number anywhere.
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Boolean = Annotated[bool, Strict()]
+
 IMMUTABLE = cel("self == oldSelf", "this field cannot be changed after creation; create a new object instead")
 
 # Strings are ASCII by pattern wherever they are matched, so that no look-alike letter passes for another.
@@ -57,8 +142,27 @@ LegalReference = Annotated[str, Field(min_length=3, max_length=64, pattern=r"^[a
 ColumnName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 Region = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Duration = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^[1-9][0-9]{0,7}(s|m|h|d)$")]
-CalendarDate = Annotated[str, Field(min_length=10, max_length=10, pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]$")]
-DateTime = Annotated[str, Field(min_length=20, max_length=35, json_schema_extra={"format": "date-time"})]
+CalendarDate = Annotated[
+    str,
+    Field(
+        min_length=10,
+        max_length=10,
+        pattern=r"^[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]$",
+        json_schema_extra={"format": "date"},
+    ),
+    AfterValidator(calendar_date),
+]
+DateTime = Annotated[
+    str,
+    Field(
+        min_length=20,
+        max_length=35,
+        pattern=r"^[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+        r"(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$",
+        json_schema_extra={"format": "date-time"},
+    ),
+    AfterValidator(date_time),
+]
 HttpsUrl = Annotated[str, Field(min_length=9, max_length=512, pattern=r"^https://[!-~]+$")]
 MountPath = Annotated[str, Field(min_length=2, max_length=256, pattern=r"^/[A-Za-z0-9._/-]+$")]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -130,7 +234,7 @@ class Condition(ApiModel):
         Field(description="status of the condition: True, False or Unknown."),
     ]
     observed_generation: Annotated[
-        int | None,
+        Integer | None,
         Field(default=None, ge=0, description="observedGeneration is the metadata.generation this was computed from."),
     ]
     last_transition_time: Annotated[DateTime, Field(description="lastTransitionTime is when the status last changed.")]
@@ -152,8 +256,8 @@ Conditions = Annotated[
         default=(),
         max_length=16,
         description="conditions are the state of the object; there is no phase.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
+    keyed_by("type"),
 ]
 
 
@@ -161,7 +265,7 @@ class BasicStatus(ApiModel):
     """Status of a kind that the operator only judges."""
 
     observed_generation: Annotated[
-        int | None,
+        Integer | None,
         Field(default=None, ge=0, description="observedGeneration is the metadata.generation last processed."),
     ]
     conditions: Conditions
@@ -234,39 +338,43 @@ def dotted(loc: tuple[int | str, ...], root: str = "spec") -> str:
     """A pydantic location as a field path: ``('datasets', 0, 'name')`` -> ``spec.datasets[0].name``."""
     path = root
     for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        path += f".{part}" if isinstance(part, str) and _PLAIN.fullmatch(part) else f"[{part}]"
     return path
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def parse_spec(kind: KindInfo[SpecT], raw: Mapping[str, Any]) -> Parsed[SpecT]:
     """Read ``raw['spec']``. Never raises on bad content: wrong values are ``errors``, extra fields ``unknown``."""
-    metadata = raw.get("metadata")
+    whole: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    metadata = whole.get("metadata")
     meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     errors: list[FieldError] = []
     unknown: list[FieldError] = []
     spec: SpecT | None = None
-    body = raw.get("spec")
+    body = whole.get("spec")
     if not isinstance(body, Mapping):
         errors.append(FieldError("spec", "is missing; every object of this kind needs a spec"))
     else:
         try:
-            spec = kind.spec.model_validate(body, extra="forbid")
+            spec = kind.spec.model_validate(body, extra="forbid", by_alias=True, by_name=False)
         except ValidationError as problem:
             for item in problem.errors(include_url=False, include_context=False, include_input=False):
-                # Union member tags are upper-case words in the location; they are no part of the path.
-                path = dotted(tuple(p for p in item["loc"] if not (isinstance(p, str) and p.startswith("<"))))
+                path = dotted(item["loc"])
                 if item["type"] == "extra_forbidden":
                     unknown.append(FieldError(path, "is not a field of this kind", unknown=True))
                 else:
                     errors.append(FieldError(path, item["msg"]))
             if not errors:
-                spec = kind.spec.model_validate(body)
+                spec = kind.spec.model_validate(body, by_alias=True, by_name=False)
+    generation = meta.get("generation")
     return Parsed(
-        name=str(meta.get("name", "")),
+        name=str(meta.get("name") or ""),
         namespace=str(meta["namespace"]) if meta.get("namespace") else None,
-        uid=str(meta.get("uid", "")),
-        generation=int(meta.get("generation") or 0),
-        raw=raw,
+        uid=str(meta.get("uid") or ""),
+        generation=generation if type(generation) is int else 0,
+        raw=whole,
         spec=spec,
         errors=tuple(errors),
         unknown=tuple(unknown),

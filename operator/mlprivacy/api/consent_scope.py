@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    UNIQUE,
     ApiModel,
     BasicStatus,
     DateTime,
@@ -105,8 +106,8 @@ class ConsentScopeSpec(ApiModel):
             min_length=1,
             max_length=64,
             description="purposes people agreed to, each with everything below it.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     processing: Annotated[
         tuple[Processing, ...],
@@ -114,8 +115,8 @@ class ConsentScopeSpec(ApiModel):
             min_length=1,
             max_length=2,
             description="processing people agreed to: Training, Inference. Consent to one is not consent to the other.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     data_classes: Annotated[
         tuple[ObjectName, ...],
@@ -123,8 +124,8 @@ class ConsentScopeSpec(ApiModel):
             min_length=1,
             max_length=64,
             description="dataClasses are the names of the DataClasses the consent covers.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     version: Annotated[Version, Field(description="version of the notice people see today.")]
     notice_url: Annotated[HttpsUrl, Field(alias="noticeURL", description="noticeURL is where the notice can be read.")]
@@ -139,8 +140,8 @@ class ConsentScopeSpec(ApiModel):
             min_length=1,
             max_length=32,
             description="acceptedVersions of the notice; people who agreed to another one are not in.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     on_withdrawal: Annotated[
         OnWithdrawal,

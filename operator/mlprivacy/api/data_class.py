@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    UNIQUE,
     ApiModel,
     Assurance,
     BasicStatus,
+    Boolean,
     DottedKey,
+    Integer,
     KindInfo,
+    Number,
     PrinterColumn,
     PrivacyUnit,
     Region,
@@ -36,14 +40,14 @@ class DifferentialPrivacyDemand(ApiModel):
     """What a training job must promise before it may use this class."""
 
     required: Annotated[
-        bool, Field(default=False, description="required refuses training jobs without a privacy mechanism.")
+        Boolean, Field(default=False, description="required refuses training jobs without a privacy mechanism.")
     ]
     max_epsilon_per_job: Annotated[
-        float | None,
+        Number | None,
         Field(default=None, gt=0, le=1000, description="maxEpsilonPerJob is the largest epsilon one job may declare."),
     ]
     max_delta: Annotated[
-        float | None,
+        Number | None,
         Field(
             default=None,
             gt=0,
@@ -93,7 +97,9 @@ class NetworkDemand(ApiModel):
 class RetentionDemand(ApiModel):
     """How long results may be kept."""
 
-    max_days: Annotated[int, Field(ge=1, le=36500, description="maxDays is the longest a copy may be kept, in days.")]
+    max_days: Annotated[
+        Integer, Field(ge=1, le=36500, description="maxDays is the longest a copy may be kept, in days.")
+    ]
 
 
 class DataClassSpec(ApiModel):
@@ -105,15 +111,15 @@ class DataClassSpec(ApiModel):
             min_length=1,
             max_length=32,
             description="categories are Fideslang data-category keys, matched by dotted prefix.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     sensitivity: Annotated[
         Sensitivity,
         Field(description="sensitivity, weakest first: Public, Internal, Confidential, Restricted."),
     ]
     special_category: Annotated[
-        bool,
+        Boolean,
         Field(
             default=False,
             description="specialCategory marks data whose use needs a further condition, such as health (GDPR 9).",
@@ -155,8 +161,8 @@ class DataClassSpec(ApiModel):
             default=(),
             max_length=32,
             description="regions are the exact names of the regions where the class may be processed; empty is any.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     retention: Annotated[
         RetentionDemand | None, Field(default=None, description="retention says how long copies may be kept.")

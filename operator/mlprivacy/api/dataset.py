@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    ATOMIC,
     IMMUTABLE,
+    UNIQUE,
     ApiModel,
     BasicStatus,
     CalendarDate,
     ColumnName,
     DottedKey,
+    Integer,
     Jurisdiction,
     KindInfo,
     LegalReference,
@@ -23,6 +26,7 @@ from mlprivacy.api.base import (
     Region,
     cel,
     cel_extra,
+    keyed_by,
 )
 from mlprivacy.api.names import SEALED_PREFIX
 
@@ -72,7 +76,7 @@ class Subjects(ApiModel):
     column: Annotated[ColumnName, Field(description="column that identifies the person.")]
     kind: Annotated[DottedKey, Field(description="kind of person, a Fideslang data-subject key such as patient.")]
     at_least: Annotated[
-        int,
+        Integer,
         Field(
             ge=1,
             le=100_000_000_000,
@@ -144,8 +148,8 @@ class DatasetSpec(ApiModel):
             min_length=1,
             max_length=256,
             description="columns and their classes; a column that is not listed does not exist for any job.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
+        keyed_by("name"),
     ]
     uses: Annotated[
         tuple[Use, ...],
@@ -153,8 +157,8 @@ class DatasetSpec(ApiModel):
             default=(),
             max_length=64,
             description="uses are the lawful uses; anything else is refused.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     jurisdictions: Annotated[
         tuple[Jurisdiction, ...],
@@ -162,8 +166,8 @@ class DatasetSpec(ApiModel):
             default=(),
             max_length=16,
             description="jurisdictions whose law applies, such as eu-gdpr.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     region: Annotated[Region | None, Field(default=None, description="region where the data is kept.")]
     retention: Annotated[

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    ATOMIC,
+    UNIQUE,
     ApiModel,
     BasicStatus,
     ColumnName,
     DateTime,
     DnsLabel,
     DottedKey,
+    Integer,
     KindInfo,
     ObjectName,
     PrinterColumn,
@@ -45,8 +48,8 @@ class GrantTo(ApiModel):
             default=(),
             max_length=256,
             description="columns that may be asked for, for a Dataset; none listed grants none.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     purposes: Annotated[
         tuple[DottedKey, ...],
@@ -54,8 +57,8 @@ class GrantTo(ApiModel):
             default=(),
             max_length=64,
             description="purposes granted, each with everything below it; for a Dataset none listed grants none.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     processing: Annotated[
         tuple[Processing, ...],
@@ -63,8 +66,8 @@ class GrantTo(ApiModel):
             default=(),
             max_length=2,
             description="processing granted: Training, Inference or both; for a Dataset none listed grants none.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
 
     model_config = ConfigDict(
@@ -103,8 +106,8 @@ class DatasetGrantSpec(ApiModel):
             min_length=1,
             max_length=16,
             description="from lists who may refer.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     to: Annotated[
         tuple[GrantTo, ...],
@@ -112,15 +115,15 @@ class DatasetGrantSpec(ApiModel):
             min_length=1,
             max_length=16,
             description="to lists what they may refer to, in this namespace.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     expires_at: Annotated[
         DateTime | None,
         Field(default=None, description="expiresAt ends the grant at a moment, RFC 3339; jobs are then suspended."),
     ]
     max_uses: Annotated[
-        int | None,
+        Integer | None,
         Field(
             default=None,
             ge=1,
@@ -140,9 +143,9 @@ KIND = KindInfo(
     status=BasicStatus,
     description="DatasetGrant lets jobs of another namespace refer to datasets and consent scopes of this one.",
     printer_columns=(
-        PrinterColumn("From", ".spec.from[*].namespace"),
-        PrinterColumn("To", ".spec.to[*].name"),
-        PrinterColumn("Expires", ".spec.expiresAt", "date"),
+        PrinterColumn("From", ".spec.from"),
+        PrinterColumn("To", ".spec.to[*].name", description="the first object granted"),
+        PrinterColumn("Expires", ".spec.expiresAt"),
         PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
     ),
 )

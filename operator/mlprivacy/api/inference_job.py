@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    UNIQUE,
     ApiModel,
     Assurance,
     DottedKey,
     HttpsUrl,
+    Integer,
     KindInfo,
     NamespacedRef,
     ObjectName,
@@ -58,15 +60,15 @@ class Clients(ApiModel):
         Literal["JWT", "MTLS"], Field(default="JWT", description="authentication of clients: JWT or MTLS.")
     ]
     queries_per_day: Annotated[
-        int, Field(default=1000, ge=1, le=1_000_000_000, description="queriesPerDay of one client.")
+        Integer, Field(default=1000, ge=1, le=1_000_000_000, description="queriesPerDay of one client.")
     ]
 
 
 class Outputs(ApiModel):
     """How much of an answer leaves."""
 
-    top_k: Annotated[int, Field(default=1, ge=1, le=100, description="topK answers at most.")]
-    decimals: Annotated[int, Field(default=2, ge=0, le=6, description="decimals of scores.")]
+    top_k: Annotated[Integer, Field(default=1, ge=1, le=100, description="topK answers at most.")]
+    decimals: Annotated[Integer, Field(default=2, ge=0, le=6, description="decimals of scores.")]
 
 
 class Redact(ApiModel):
@@ -78,8 +80,8 @@ class Redact(ApiModel):
             default=(),
             max_length=64,
             description="request lists entities removed from requests, such as EMAIL_ADDRESS.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     response: Annotated[
         tuple[Entity, ...],
@@ -87,8 +89,8 @@ class Redact(ApiModel):
             default=(),
             max_length=64,
             description="response lists entities removed from responses, such as PERSON.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
 
 
@@ -123,8 +125,8 @@ class InferenceJobSpec(ApiModel):
             min_length=1,
             max_length=32,
             description="dataClasses of what clients send.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     consent_scope: Annotated[
         NamespacedRef | None,
@@ -142,7 +144,7 @@ class InferenceJobSpec(ApiModel):
         Field(default=Assurance.DECLARED, description="assurance that the requester wants at least."),
     ]
     port: Annotated[
-        int,
+        Integer,
         Field(
             default=8080,
             ge=1,
@@ -157,7 +159,7 @@ class InferenceJobSpec(ApiModel):
             ),
         ),
     ]
-    replicas: Annotated[int, Field(default=1, ge=0, le=100, description="replicas of the model server.")]
+    replicas: Annotated[Integer, Field(default=1, ge=0, le=100, description="replicas of the model server.")]
     suspend: Suspend
     template: Template
 

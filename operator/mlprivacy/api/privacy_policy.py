@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -15,11 +16,31 @@ from mlprivacy.api.base import (
     Text,
     cel,
     cel_extra,
+    keyed_by,
 )
 from mlprivacy.api.names import GROUP
 
 RuleId = Annotated[str, Field(min_length=2, max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$")]
+
+
+def parameter_value(value: Any) -> int | str:
+    """The value, when it is a whole number or a short string. Raises PydanticCustomError."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if (isinstance(value, str) and len(value) <= 256) or (type(value) is int and abs(value) < 2**63):
+        return value
+    raise PydanticCustomError("parameter", "Must be a whole number or a string of at most 256 characters")
+
+
+# One validator instead of a union: a union would put its members' names into the path of an error.
+ParameterValue = Annotated[
+    int | str,
+    PlainValidator(parameter_value),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "maxLength": 256}
+    ),
+]
 GUARDED_SELECTOR_KEYS = (f"{GROUP}/enforce", f"{GROUP}/region", f"{GROUP}/tenant", "kubernetes.io/metadata.name")
 
 
@@ -77,8 +98,8 @@ class PrivacyPolicySpec(ApiModel):
             default=(),
             max_length=16,
             description="packs switched on besides baseline.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
+        keyed_by("name"),
     ]
     namespace_selector: Annotated[
         GuardedSelector,
@@ -96,7 +117,7 @@ class PrivacyPolicySpec(ApiModel):
         ),
     ]
     parameters: Annotated[
-        dict[str, int | str],
+        dict[str, ParameterValue],
         Field(
             default_factory=dict,
             max_length=64,
@@ -109,8 +130,8 @@ class PrivacyPolicySpec(ApiModel):
             default=(),
             max_length=64,
             description="rules overrides the action of single rules.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
         ),
+        keyed_by("id"),
     ]
     custom: Annotated[
         tuple[CustomRule, ...],
@@ -118,8 +139,8 @@ class PrivacyPolicySpec(ApiModel):
             default=(),
             max_length=16,
             description="custom rules in CEL. Until they are evaluated, jobs under such a policy hold.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
         ),
+        keyed_by("id"),
     ]
 
 
@@ -133,7 +154,7 @@ KIND = KindInfo(
     description="PrivacyPolicy says which rules apply to which governed namespaces, and how hard.",
     printer_columns=(
         PrinterColumn("Mode", ".spec.mode"),
-        PrinterColumn("Packs", ".spec.packs[*].name"),
+        PrinterColumn("Packs", ".spec.packs"),
         PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
     ),

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from mlprivacy.api.base import (
+    ATOMIC,
+    UNIQUE,
     ApiModel,
     Assurance,
     CalendarDate,
@@ -14,8 +16,10 @@ from mlprivacy.api.base import (
     DnsLabel,
     DottedKey,
     Duration,
+    Integer,
     KindInfo,
     MountPath,
+    Number,
     ObjectName,
     PrivacyUnit,
     cel,
@@ -60,12 +64,12 @@ class DatasetUse(ApiModel):
             min_length=1,
             max_length=256,
             description="columns asked for: only what the purpose needs.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
+        UNIQUE,
     ]
     rows: Annotated[Rows | None, Field(default=None, description="rows filters the rows, by the data gate.")]
     units_at_least: Annotated[
-        int | None,
+        Integer | None,
         Field(
             default=None,
             ge=1,
@@ -75,7 +79,7 @@ class DatasetUse(ApiModel):
         ),
     ]
     max_records_per_unit: Annotated[
-        int,
+        Integer,
         Field(
             default=1,
             ge=1,
@@ -127,16 +131,16 @@ class Privacy(ApiModel):
         PrivacyUnit, Field(default="User", description="unit that is protected: Event (one record) or User (stronger).")
     ]
     epsilon: Annotated[
-        float | None,
+        Number | None,
         Field(
             default=None, gt=0, le=1000, description="epsilon is a ceiling; the noise multiplier is derived from it."
         ),
     ]
     delta: Annotated[
-        float | None, Field(default=None, gt=0, lt=1, description="delta of the promise; at most 1/(100 N).")
+        Number | None, Field(default=None, gt=0, lt=1, description="delta of the promise; at most 1/(100 N).")
     ]
     noise_multiplier: Annotated[
-        float | None,
+        Number | None,
         Field(
             default=None,
             gt=0,
@@ -146,14 +150,14 @@ class Privacy(ApiModel):
         ),
     ]
     batch_size: Annotated[
-        int | None,
+        Integer | None,
         Field(default=None, ge=1, le=100_000_000, description="batchSize is the expected size of a Poisson sample."),
     ]
     epochs: Annotated[
-        int | None, Field(default=None, ge=1, le=1_000_000, description="epochs, each of N/batchSize steps.")
+        Integer | None, Field(default=None, ge=1, le=1_000_000, description="epochs, each of N/batchSize steps.")
     ]
     max_grad_norm: Annotated[
-        float | None,
+        Number | None,
         Field(default=None, gt=0, le=1_000_000, description="maxGradNorm is the clipping bound of one unit."),
     ]
     event: Annotated[
@@ -190,8 +194,8 @@ class Evaluation(ApiModel):
             min_length=1,
             max_length=32,
             description="command run sealed by the release gate: features in, predictions out.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
 
 
@@ -228,8 +232,8 @@ class TrainingJobSpec(ApiModel):
             min_length=1,
             max_length=16,
             description="datasets that the job asks for.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     inputs: Annotated[
         tuple[Input, ...],
@@ -238,12 +242,12 @@ class TrainingJobSpec(ApiModel):
             max_length=16,
             description="inputs that are no personal data: weights, tokenizers. Until they can be fetched the job "
             "holds with reason NotEnforcedHere.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     privacy: Annotated[Privacy | None, Field(default=None, description="privacy is the differential-privacy promise.")]
     trials: Annotated[
-        int,
+        Integer,
         Field(
             default=1,
             ge=1,
@@ -268,13 +272,13 @@ class TrainingJobSpec(ApiModel):
     ]
     suspend: Suspend
     active_deadline_seconds: Annotated[
-        int | None,
+        Integer | None,
         Field(
             default=None, ge=1, le=31_536_000, description="activeDeadlineSeconds ends an attempt that takes longer."
         ),
     ]
     ttl_seconds_after_finished: Annotated[
-        int | None,
+        Integer | None,
         Field(
             default=None,
             ge=0,

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mlprivacy.api.base import ApiModel, Assurance, Conditions, PrinterColumn, cel
+from mlprivacy.api.base import (
+    ATOMIC,
+    ApiModel,
+    Assurance,
+    Boolean,
+    Conditions,
+    Integer,
+    PrinterColumn,
+    cel,
+)
 
 Digest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -28,7 +37,7 @@ Template = Annotated[
 ]
 
 Suspend = Annotated[
-    bool,
+    Boolean,
     Field(
         default=False,
         description="suspend stops the workload: a training attempt ends and resuming starts a new one; serving is "
@@ -49,8 +58,9 @@ class FindingStatus(ApiModel):
     message: Annotated[str, Field(max_length=1024, description="message says what is wrong.")]
     remedy: Annotated[str, Field(max_length=1024, description="remedy says what to change.")]
     citations: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(max_length=128)], ...],
         Field(default=(), max_length=16, description="citations of the law or organisation rule behind it."),
+        ATOMIC,
     ]
     pack: Annotated[str | None, Field(default=None, max_length=63, description="pack that asked for the rule.")]
 
@@ -70,8 +80,8 @@ class DecisionStatus(ApiModel):
             default=(),
             max_length=16,
             description="findings, worst first; a longer list is cut here and whole in `mlprivacy explain`.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
 
 
@@ -93,7 +103,7 @@ class WorkloadStatus(ApiModel):
     """Status of a TrainingJob or an InferenceJob."""
 
     observed_generation: Annotated[
-        int | None,
+        Integer | None,
         Field(default=None, ge=0, description="observedGeneration is the metadata.generation last processed."),
     ]
     conditions: Conditions
@@ -106,7 +116,7 @@ class WorkloadStatus(ApiModel):
         ),
     ]
     attempt: Annotated[
-        int | None, Field(default=None, ge=0, description="attempt is the number of the newest attempt, from 1.")
+        Integer | None, Field(default=None, ge=0, description="attempt is the number of the newest attempt, from 1.")
     ]
     rendered: Annotated[
         tuple[RenderedObject, ...],
@@ -114,8 +124,8 @@ class WorkloadStatus(ApiModel):
             default=(),
             max_length=16,
             description="rendered are the objects made for this job, in the order they were made.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
         ),
+        ATOMIC,
     ]
     receipt: Annotated[
         str | None, Field(default=None, max_length=128, description="receipt of the audit record of this decision.")
