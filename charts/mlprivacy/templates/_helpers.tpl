@@ -1,0 +1,83 @@
+{{/* Helpers that more than one template uses. Names are fixed, so none is made from the release's name. */}}
+
+{{- define "mlprivacy.labels" -}}
+app.kubernetes.io/name: mlprivacy
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end }}
+
+{{/* Labels of one component; takes (dict "root" $ "component" "admission"). */}}
+{{- define "mlprivacy.componentLabels" -}}
+{{ include "mlprivacy.labels" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "mlprivacy.selector" -}}
+app.kubernetes.io/name: mlprivacy
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "mlprivacy.image" -}}
+{{ printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- end }}
+
+{{/* The user names of our processes, as admission sees them. */}}
+{{- define "mlprivacy.controllerUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:mlprivacy-controller
+{{- end }}
+
+{{- define "mlprivacy.inCluster.admission" -}}
+{{- if not .Values.admission.url }}true{{ end -}}
+{{- end }}
+{{- define "mlprivacy.inCluster.controller" -}}
+{{- if not .Values.controller.external }}true{{ end -}}
+{{- end }}
+{{- define "mlprivacy.inCluster.collector" -}}
+{{- if not .Values.collector.external }}true{{ end -}}
+{{- end }}
+{{- define "mlprivacy.inCluster.any" -}}
+{{- if or (include "mlprivacy.inCluster.admission" .) (include "mlprivacy.inCluster.controller" .) (include "mlprivacy.inCluster.collector" .) }}true{{ end -}}
+{{- end }}
+
+{{/* Plurals of our seven kinds. */}}
+{{- define "mlprivacy.kinds" -}}
+[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, privacypolicies, trainingjobs]
+{{- end }}
+
+{{- define "mlprivacy.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "mlprivacy.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* What all our pods have; takes (dict "root" $ "values" .Values.admission "account" "mlprivacy-admission"). */}}
+{{- define "mlprivacy.podCommon" -}}
+serviceAccountName: {{ .account }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+securityContext:
+  {{- include "mlprivacy.podSecurityContext" . | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
