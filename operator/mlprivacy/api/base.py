@@ -5,30 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
-    AllowInfNan,
     BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    Strict,
     ValidationError,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema
+
+from mlprivacy.api.constraints import VALIDATIONS, Integer, Rule, calendar_date, date_time, keyed_by
+from mlprivacy.api.names import MOUNT_LOG, MOUNT_RUN
 
 
 class ApiModel(BaseModel):
     """Frozen, camelCase on the wire. Unknown fields are ignored here and reported by :func:`parse_spec`."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    object_rules: ClassVar[tuple[Rule, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -40,91 +41,20 @@ class ApiModel(BaseModel):
             }
         return value
 
+    @model_validator(mode="after")
+    def follow_the_rules(self) -> Self:
+        """The object, when each of its rules holds."""
+        for rule in self.object_rules:
+            rule.check(self)
+        return self
 
-def cel(
-    rule: str, message: str, *, field_path: str | None = None, reason: str | None = None, optional_old: bool = False
-) -> dict[str, Any]:
-    """One entry of ``x-kubernetes-validations``: the API server refuses with ``message`` when ``rule`` is false."""
-    entry: dict[str, Any] = {"rule": rule, "message": message}
-    if field_path:
-        entry["fieldPath"] = field_path
-    if reason:
-        entry["reason"] = reason
-    if optional_old:
-        entry["optionalOldSelf"] = True
-    return entry
-
-
-def cel_extra(*rules: dict[str, Any], **extra: Any) -> dict[str, Any]:
-    """``json_schema_extra`` that carries CEL rules and other Kubernetes schema extensions."""
-    schema: dict[str, Any] = dict(extra)
-    if rules:
-        schema["x-kubernetes-validations"] = list(rules)
-    return schema
-
-
-@dataclass(frozen=True)
-class ListType:
-    """How server-side apply merges a list. In a set no entry comes twice, in a map no entry's key does."""
-
-    kind: Literal["set", "map", "atomic"]
-    key: str = ""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = handler(source)
-        return inner if self.kind == "atomic" else core_schema.no_info_after_validator_function(self.distinct, inner)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        lowered = {**handler(schema), "x-kubernetes-list-type": self.kind}
-        if self.kind == "map":
-            lowered["x-kubernetes-list-map-keys"] = [self.key]
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        lowered = handler.resolve_ref_schema(handler(schema))
+        if cls.object_rules:
+            lowered[VALIDATIONS] = [rule.validation() for rule in cls.object_rules]
         return lowered
 
-    def distinct(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The entries, when none comes twice. Raises PydanticCustomError with the first that does."""
-        seen: set[Any] = set()
-        for entry in entries:
-            mark = getattr(entry, self.key) if self.key else entry
-            if mark in seen:
-                what = f"{self.key} {mark!s}" if self.key else str(mark)
-                raise PydanticCustomError("duplicate", "Duplicate value: {what} is listed twice", {"what": what})
-            seen.add(mark)
-        return entries
-
-
-UNIQUE = ListType("set")
-ATOMIC = ListType("atomic")
-
-
-def keyed_by(key: str) -> ListType:
-    """A list that server-side apply merges entry by entry; ``key`` names the required field that tells them apart."""
-    return ListType("map", key)
-
-
-def calendar_date(text: str) -> str:
-    """The text, when it is a day that exists, as YYYY-MM-DD. Raises PydanticCustomError."""
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        raise PydanticCustomError("date", "Must be a day of the calendar, as YYYY-MM-DD") from None
-    return text
-
-
-def date_time(text: str) -> str:
-    """The text, when it is a moment that exists, as RFC 3339. Raises PydanticCustomError."""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise PydanticCustomError("date-time", "Must be a moment as RFC 3339, such as 2029-01-01T00:00:00Z") from None
-    return text
-
-
-# No coercion: the API server takes neither "5" nor true for a number, and NaN is no number anywhere.
-Integer = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), AllowInfNan(False)]
-Boolean = Annotated[bool, Strict()]
-
-IMMUTABLE = cel("self == oldSelf", "this field cannot be changed after creation; create a new object instead")
 
 # Strings are ASCII by pattern wherever they are matched, so that no look-alike letter passes for another.
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
@@ -164,7 +94,20 @@ DateTime = Annotated[
     AfterValidator(date_time),
 ]
 HttpsUrl = Annotated[str, Field(min_length=9, max_length=512, pattern=r"^https://[!-~]+$")]
-MountPath = Annotated[str, Field(min_length=2, max_length=256, pattern=r"^/[A-Za-z0-9._/-]+$")]
+MountPath = Annotated[
+    str,
+    Field(min_length=2, max_length=256, pattern=r"^/[A-Za-z0-9._/-]+$"),
+    Rule(
+        "!self.contains('/../') && !self.endsWith('/..')",
+        "a path must not climb with '..'",
+        lambda path: "/../" not in path and not path.endswith("/.."),
+    ),
+    Rule(
+        "!self.startsWith('/var/run/mlprivacy') && !self.startsWith('/var/lib/mlprivacy')",
+        "this path belongs to the operator's sidecar; choose another, such as /data",
+        lambda path: not path.startswith((MOUNT_RUN, MOUNT_LOG)),
+    ),
+]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Jurisdiction = Annotated[str, Field(min_length=2, max_length=32, pattern=r"^[a-z]{2}(-[a-z0-9]+)*$")]
 
@@ -271,6 +214,13 @@ class BasicStatus(ApiModel):
     conditions: Conditions
 
 
+# References are of this form; an object under another name could never be referred to.
+NAME_RULE = Rule(
+    "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name must be at most 63 characters of a-z, 0-9 and '-', because other objects refer to it by name",
+    lambda name: re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) is not None,
+)
+
 SpecT = TypeVar("SpecT", bound=ApiModel)
 
 
@@ -298,7 +248,7 @@ class KindInfo(Generic[SpecT]):
     description: str
     printer_columns: tuple[PrinterColumn, ...] = ()
     selectable_fields: tuple[str, ...] = ()
-    name_rules: tuple[dict[str, Any], ...] = ()  # CEL over the whole object, for example on metadata.name
+    name_rules: tuple[Rule, ...] = (NAME_RULE,)  # CEL over the whole object; `holds` takes metadata.name
 
     @property
     def singular(self) -> str:
@@ -360,14 +310,18 @@ def parse_spec(kind: KindInfo[SpecT], raw: Mapping[str, Any]) -> Parsed[SpecT]:
         try:
             spec = kind.spec.model_validate(body, extra="forbid", by_alias=True, by_name=False)
         except ValidationError as problem:
-            for item in problem.errors(include_url=False, include_context=False, include_input=False):
-                path = dotted(item["loc"])
+            for item in problem.errors(include_url=False, include_input=False):
+                path = dotted(item["loc"]) + item.get("ctx", {}).get("field_path", "")
                 if item["type"] == "extra_forbidden":
                     unknown.append(FieldError(path, "is not a field of this kind", unknown=True))
                 else:
                     errors.append(FieldError(path, item["msg"]))
             if not errors:
                 spec = kind.spec.model_validate(body, by_alias=True, by_name=False)
+    name = meta.get("name")
+    if isinstance(name, str) and name:
+        broken = [rule for rule in kind.name_rules if rule.holds is not None and not rule.holds(name)]
+        errors += [FieldError("metadata.name", rule.message) for rule in broken]
     generation = meta.get("generation")
     return Parsed(
         name=str(meta.get("name") or ""),
@@ -375,7 +329,7 @@ def parse_spec(kind: KindInfo[SpecT], raw: Mapping[str, Any]) -> Parsed[SpecT]:
         uid=str(meta.get("uid") or ""),
         generation=generation if type(generation) is int else 0,
         raw=whole,
-        spec=spec,
+        spec=None if errors else spec,
         errors=tuple(errors),
         unknown=tuple(unknown),
     )

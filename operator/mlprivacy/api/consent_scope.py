@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    UNIQUE,
     ApiModel,
     BasicStatus,
     DateTime,
@@ -19,8 +18,10 @@ from mlprivacy.api.base import (
     ObjectName,
     PrinterColumn,
     Processing,
-    cel,
-    cel_extra,
+)
+from mlprivacy.api.constraints import (
+    UNIQUE,
+    Rule,
 )
 
 Version = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
@@ -69,13 +70,12 @@ class Registry(ApiModel):
         EmbeddedRegistry | None, Field(default=None, description="embedded uses mlprivacy's own registry.")
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "[has(self.sql), has(self.service), has(self.parquet), has(self.embedded)].filter(x, x).size() == 1",
-                "set exactly one of sql, service, parquet, embedded",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "[has(self.sql), has(self.service), has(self.parquet), has(self.embedded)].filter(x, x).size() == 1",
+            "set exactly one of sql, service, parquet, embedded",
+            lambda self: [self.sql, self.service, self.parquet, self.embedded].count(None) == 3,
+        ),
     )
 
 
@@ -152,23 +152,20 @@ class ConsentScopeSpec(ApiModel):
         Field(
             default="Active",
             description="state: Active, or Withdrawn, which suspends every job that relies on the scope and is final.",
-            json_schema_extra=cel_extra(
-                cel(
-                    "oldSelf != 'Withdrawn' || self == 'Withdrawn'",
-                    "a withdrawn scope stays withdrawn; ask for consent again under a new ConsentScope",
-                )
-            ),
+        ),
+        Rule(
+            "oldSelf != 'Withdrawn' || self == 'Withdrawn'",
+            "a withdrawn scope stays withdrawn; ask for consent again under a new ConsentScope",
         ),
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "self.version in self.acceptedVersions",
-                "version must be one of acceptedVersions",
-                field_path=".acceptedVersions",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "self.version in self.acceptedVersions",
+            "version must be one of acceptedVersions",
+            lambda self: self.version in self.accepted_versions,
+            ".acceptedVersions",
+        ),
     )
 
 

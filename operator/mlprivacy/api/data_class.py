@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    UNIQUE,
     ApiModel,
     Assurance,
     BasicStatus,
-    Boolean,
     DottedKey,
-    Integer,
     KindInfo,
-    Number,
     PrinterColumn,
     PrivacyUnit,
     Region,
     Sensitivity,
-    cel,
-    cel_extra,
+)
+from mlprivacy.api.constraints import (
+    UNIQUE,
+    Boolean,
+    Integer,
+    Number,
+    Rule,
 )
 
 
@@ -168,14 +169,13 @@ class DataClassSpec(ApiModel):
         RetentionDemand | None, Field(default=None, description="retention says how long copies may be kept.")
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "!self.specialCategory || self.sensitivity in ['Confidential', 'Restricted']",
-                "a special category is at least Confidential; set sensitivity to Confidential or Restricted",
-                field_path=".sensitivity",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "!self.specialCategory || self.sensitivity in ['Confidential', 'Restricted']",
+            "a special category is at least Confidential; set sensitivity to Confidential or Restricted",
+            lambda self: not self.special_category or self.sensitivity in ("Confidential", "Restricted"),
+            ".sensitivity",
+        ),
     )
 
 

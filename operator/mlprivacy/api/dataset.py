@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    ATOMIC,
-    IMMUTABLE,
-    UNIQUE,
     ApiModel,
     BasicStatus,
     CalendarDate,
     ColumnName,
     DottedKey,
-    Integer,
     Jurisdiction,
     KindInfo,
     LegalReference,
@@ -24,8 +20,13 @@ from mlprivacy.api.base import (
     PrinterColumn,
     Processing,
     Region,
-    cel,
-    cel_extra,
+)
+from mlprivacy.api.constraints import (
+    ATOMIC,
+    IMMUTABLE,
+    UNIQUE,
+    Integer,
+    Rule,
     keyed_by,
 )
 from mlprivacy.api.names import SEALED_PREFIX
@@ -41,13 +42,16 @@ class Source(ApiModel):
             max_length=512,
             pattern=r"^(s3|gs|abfs|https|pvc)://[!-~]+$",
             description="uri of the data: s3://, gs://, abfs://, https:// or pvc://mlp-sealed-NAME/path.",
-            json_schema_extra=cel_extra(
-                cel(
-                    f"!self.startsWith('pvc://') || self.startsWith('pvc://{SEALED_PREFIX}')",
-                    f"a claim that holds a dataset is sealed: its name must begin with {SEALED_PREFIX}",
-                ),
-                cel("!self.contains('/../') && !self.endsWith('/..')", "a uri must not climb with '..'"),
-            ),
+        ),
+        Rule(
+            f"!self.startsWith('pvc://') || self.startsWith('pvc://{SEALED_PREFIX}')",
+            f"a claim that holds a dataset is sealed: its name must begin with {SEALED_PREFIX}",
+            lambda uri: not uri.startswith("pvc://") or uri.startswith(f"pvc://{SEALED_PREFIX}"),
+        ),
+        Rule(
+            "!self.contains('/../') && !self.endsWith('/..')",
+            "a uri must not climb with '..'",
+            lambda uri: "/../" not in uri and not uri.endswith("/.."),
         ),
     ]
     format: Annotated[
@@ -59,13 +63,12 @@ class Source(ApiModel):
         Field(
             default=None,
             description="secretRef names the Secret with the credentials; its name begins with mlp-sealed-.",
-            json_schema_extra=cel_extra(
-                cel(
-                    f"self.name.startsWith('{SEALED_PREFIX}')",
-                    f"credentials of a dataset are sealed: the Secret's name must begin with {SEALED_PREFIX}",
-                    field_path=".name",
-                ),
-            ),
+        ),
+        Rule(
+            f"self.name.startsWith('{SEALED_PREFIX}')",
+            f"credentials of a dataset are sealed: the Secret's name must begin with {SEALED_PREFIX}",
+            lambda reference: reference is None or reference.name.startswith(SEALED_PREFIX),
+            ".name",
         ),
     ]
 
@@ -134,12 +137,13 @@ class DatasetSpec(ApiModel):
             max_length=200,
             pattern=r"^urn:[a-z0-9][a-z0-9-]{0,31}:[A-Za-z0-9()+,.:=@;$_!*'%/?#-]+$",
             description="identity is the URN that budgets and the ledger are keyed on, not the object; immutable.",
-            json_schema_extra=cel_extra(IMMUTABLE),
         ),
+        IMMUTABLE,
     ]
     source: Annotated[
         Source,
-        Field(description="source says where the bytes are; immutable.", json_schema_extra=cel_extra(IMMUTABLE)),
+        Field(description="source says where the bytes are; immutable."),
+        IMMUTABLE,
     ]
     subjects: Annotated[Subjects, Field(description="subjects says about whom the data is.")]
     columns: Annotated[
@@ -174,14 +178,13 @@ class DatasetSpec(ApiModel):
         DatasetRetention | None, Field(default=None, description="retention says until when the data may be used.")
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "self.columns.exists(c, c.name == self.subjects.column)",
-                "subjects.column must be one of columns[].name",
-                field_path=".subjects.column",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "self.columns.exists(c, c.name == self.subjects.column)",
+            "subjects.column must be one of columns[].name",
+            lambda self: any(column.name == self.subjects.column for column in self.columns),
+            ".subjects.column",
+        ),
     )
 
 

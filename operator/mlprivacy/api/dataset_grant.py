@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    ATOMIC,
-    UNIQUE,
     ApiModel,
     BasicStatus,
     ColumnName,
     DateTime,
     DnsLabel,
     DottedKey,
-    Integer,
     KindInfo,
     ObjectName,
     PrinterColumn,
     Processing,
-    cel,
-    cel_extra,
+)
+from mlprivacy.api.constraints import (
+    ATOMIC,
+    UNIQUE,
+    Integer,
+    Rule,
 )
 
 
@@ -70,29 +71,31 @@ class GrantTo(ApiModel):
         UNIQUE,
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "self.kind != 'Dataset' || (has(self.columns) && size(self.columns) > 0)",
-                "a grant of a Dataset lists its columns; none listed grants none",
-                field_path=".columns",
-            ),
-            cel(
-                "self.kind != 'Dataset' || (has(self.purposes) && size(self.purposes) > 0)",
-                "a grant of a Dataset lists its purposes; none listed grants none",
-                field_path=".purposes",
-            ),
-            cel(
-                "self.kind != 'Dataset' || (has(self.processing) && size(self.processing) > 0)",
-                "a grant of a Dataset lists Training, Inference or both",
-                field_path=".processing",
-            ),
-            cel(
-                "self.kind != 'ConsentScope' || !has(self.columns) || size(self.columns) == 0",
-                "a ConsentScope has no columns; leave columns out",
-                field_path=".columns",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "self.kind != 'Dataset' || (has(self.columns) && size(self.columns) > 0)",
+            "a grant of a Dataset lists its columns; none listed grants none",
+            lambda self: self.kind != "Dataset" or bool(self.columns),
+            ".columns",
+        ),
+        Rule(
+            "self.kind != 'Dataset' || (has(self.purposes) && size(self.purposes) > 0)",
+            "a grant of a Dataset lists its purposes; none listed grants none",
+            lambda self: self.kind != "Dataset" or bool(self.purposes),
+            ".purposes",
+        ),
+        Rule(
+            "self.kind != 'Dataset' || (has(self.processing) && size(self.processing) > 0)",
+            "a grant of a Dataset lists Training, Inference or both",
+            lambda self: self.kind != "Dataset" or bool(self.processing),
+            ".processing",
+        ),
+        Rule(
+            "self.kind != 'ConsentScope' || !has(self.columns) || size(self.columns) == 0",
+            "a ConsentScope has no columns; leave columns out",
+            lambda self: self.kind != "ConsentScope" or not self.columns,
+            ".columns",
+        ),
     )
 
 

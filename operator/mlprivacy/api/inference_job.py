@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    UNIQUE,
     ApiModel,
     Assurance,
     DottedKey,
     HttpsUrl,
-    Integer,
     KindInfo,
+    LegalReference,
     NamespacedRef,
     ObjectName,
-    cel,
-    cel_extra,
 )
-from mlprivacy.api.workload import COLUMNS, NAME_RULE, Suspend, Template, WorkloadStatus
+from mlprivacy.api.constraints import (
+    UNIQUE,
+    Integer,
+    Rule,
+)
+from mlprivacy.api.names import PORT_SEAL, PORT_SIDECAR
+from mlprivacy.api.workload import COLUMNS, JOB_NAME_RULE, Suspend, Template, WorkloadStatus
 
 Entity = Annotated[str, Field(min_length=2, max_length=64, pattern=r"^[A-Z][A-Z0-9_]*$")]
 
@@ -46,10 +49,12 @@ class Model(ApiModel):
         ),
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel("has(self.release) != has(self.image)", "set exactly one of release and image"),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "has(self.release) != has(self.image)",
+            "set exactly one of release and image",
+            lambda self: (self.release is None) != (self.image is None),
+        ),
     )
 
 
@@ -135,6 +140,20 @@ class InferenceJobSpec(ApiModel):
             description="consentScope under which people agreed to inference. Another namespace needs a DatasetGrant.",
         ),
     ]
+    legal_basis: Annotated[
+        LegalReference | None,
+        Field(
+            default=None,
+            description="legalBasis is the DPV key of the legal basis where it is not consent, such as eu-gdpr:A6-1-b.",
+        ),
+    ]
+    condition: Annotated[
+        LegalReference | None,
+        Field(
+            default=None,
+            description="condition is the further condition that special categories need, such as eu-gdpr:A9-2-h.",
+        ),
+    ]
     clients: Annotated[Clients, Field(default_factory=Clients, description="clients: who may ask, and how often.")]
     outputs: Annotated[Outputs, Field(default_factory=Outputs, description="outputs: how much of an answer leaves.")]
     redact: Annotated[Redact, Field(default_factory=Redact, description="redact: personal data that is removed.")]
@@ -150,13 +169,12 @@ class InferenceJobSpec(ApiModel):
             ge=1,
             le=65535,
             description="port of the Service and of the gateway. The model server listens on loopback.",
-            json_schema_extra=cel_extra(
-                cel(
-                    "self >= 1024 && self != 15020 && self != 15021",
-                    "port must be 1024 or above, since the gateway is not root, and not 15020 or 15021, which are the "
-                    "operator's",
-                )
-            ),
+        ),
+        Rule(
+            f"self >= 1024 && self != {PORT_SEAL} && self != {PORT_SIDECAR}",
+            f"port must be 1024 or above, since the gateway is not root, and not {PORT_SEAL} or {PORT_SIDECAR}, which "
+            "are the operator's",
+            lambda port: port >= 1024 and port not in (PORT_SEAL, PORT_SIDECAR),
         ),
     ]
     replicas: Annotated[Integer, Field(default=1, ge=0, le=100, description="replicas of the model server.")]
@@ -174,5 +192,5 @@ KIND = KindInfo(
     description="InferenceJob declares a served model; the operator decides and puts the gateway before it.",
     printer_columns=COLUMNS,
     selectable_fields=(".spec.purpose", ".spec.suspend"),
-    name_rules=(NAME_RULE,),
+    name_rules=(JOB_NAME_RULE,),
 )

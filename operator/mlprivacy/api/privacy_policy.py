@@ -14,8 +14,9 @@ from mlprivacy.api.base import (
     Mode,
     PrinterColumn,
     Text,
-    cel,
-    cel_extra,
+)
+from mlprivacy.api.constraints import (
+    Rule,
     keyed_by,
 )
 from mlprivacy.api.names import GROUP
@@ -60,12 +61,11 @@ class GuardedSelector(ApiModel):
             max_length=4,
             description="matchLabels must all hold. Keys: mlprivacy.dev/enforce, mlprivacy.dev/region, "
             "mlprivacy.dev/tenant or kubernetes.io/metadata.name; other labels can be moved by namespace owners.",
-            json_schema_extra=cel_extra(
-                cel(
-                    "self.all(k, k in [" + ", ".join(f"'{key}'" for key in GUARDED_SELECTOR_KEYS) + "])",
-                    "only guarded labels select: " + ", ".join(GUARDED_SELECTOR_KEYS),
-                )
-            ),
+        ),
+        Rule(
+            "self.all(k, k in [" + ", ".join(f"'{key}'" for key in GUARDED_SELECTOR_KEYS) + "])",
+            "only guarded labels select: " + ", ".join(GUARDED_SELECTOR_KEYS),
+            lambda labels: set(labels) <= set(GUARDED_SELECTOR_KEYS),
         ),
     ]
 

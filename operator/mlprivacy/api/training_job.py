@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from mlprivacy.api.base import (
-    ATOMIC,
-    UNIQUE,
     ApiModel,
     Assurance,
     CalendarDate,
@@ -16,16 +14,19 @@ from mlprivacy.api.base import (
     DnsLabel,
     DottedKey,
     Duration,
-    Integer,
     KindInfo,
     MountPath,
-    Number,
     ObjectName,
     PrivacyUnit,
-    cel,
-    cel_extra,
 )
-from mlprivacy.api.workload import COLUMNS, NAME_RULE, Suspend, Template, WorkloadStatus
+from mlprivacy.api.constraints import (
+    ATOMIC,
+    UNIQUE,
+    Integer,
+    Number,
+    Rule,
+)
+from mlprivacy.api.workload import COLUMNS, JOB_NAME_RULE, Suspend, Template, WorkloadStatus
 
 
 class Rows(ApiModel):
@@ -39,10 +40,12 @@ class Rows(ApiModel):
     ]
     to: Annotated[CalendarDate | None, Field(default=None, description="to is the last day kept, YYYY-MM-DD.")]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel("!(has(self.since) && (has(self.from) || has(self.to)))", "set since, or from and to, not both"),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "!(has(self.since) && (has(self.from) || has(self.to)))",
+            "set since, or from and to, not both",
+            lambda self: self.since is None or (self.from_ is None and self.to is None),
+        ),
     )
 
 
@@ -91,13 +94,6 @@ class DatasetUse(ApiModel):
         MountPath,
         Field(
             description="mountPath is where the job finds the data.",
-            json_schema_extra=cel_extra(
-                cel("!self.contains('/../') && !self.endsWith('/..')", "a path must not climb with '..'"),
-                cel(
-                    "!self.startsWith('/var/run/mlprivacy') && !self.startsWith('/var/lib/mlprivacy')",
-                    "this path belongs to the operator's sidecar; choose another, such as /data",
-                ),
-            ),
         ),
     ]
 
@@ -165,23 +161,30 @@ class Privacy(ApiModel):
         Field(default=None, min_length=1, max_length=4096, description="event is a serialised DpEvent."),
     ]
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "self.mechanism != 'DPSGD' || (has(self.epsilon) && has(self.batchSize) && has(self.epochs) && "
-                "has(self.maxGradNorm))",
-                "mechanism DPSGD needs epsilon, batchSize, epochs and maxGradNorm",
+    object_rules: ClassVar = (
+        Rule(
+            "self.mechanism != 'DPSGD' || (has(self.epsilon) && has(self.batchSize) && has(self.epochs) && "
+            "has(self.maxGradNorm))",
+            "mechanism DPSGD needs epsilon, batchSize, epochs and maxGradNorm",
+            lambda self: (
+                self.mechanism != "DPSGD"
+                or None not in (self.epsilon, self.batch_size, self.epochs, self.max_grad_norm)
             ),
-            cel(
-                "(self.mechanism == 'Event') == has(self.event)",
-                "set event exactly when mechanism is Event",
-                field_path=".event",
+        ),
+        Rule(
+            "(self.mechanism == 'Event') == has(self.event)",
+            "set event exactly when mechanism is Event",
+            lambda self: (self.mechanism == "Event") == (self.event is not None),
+            ".event",
+        ),
+        Rule(
+            "self.mechanism != 'None' || (!has(self.epsilon) && !has(self.delta) && !has(self.noiseMultiplier))",
+            "mechanism None makes no promise; leave out epsilon, delta and noiseMultiplier, or choose DPSGD",
+            lambda self: (
+                self.mechanism != "None"
+                or (self.epsilon is None and self.delta is None and self.noise_multiplier is None)
             ),
-            cel(
-                "self.mechanism != 'None' || (!has(self.epsilon) && !has(self.delta) && !has(self.noiseMultiplier))",
-                "mechanism None makes no promise; leave out epsilon, delta and noiseMultiplier, or choose DPSGD",
-            ),
-        )
+        ),
     )
 
 
@@ -289,14 +292,13 @@ class TrainingJobSpec(ApiModel):
     ]
     template: Template
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_extra(
-            cel(
-                "self.datasets.all(d, self.datasets.filter(e, e.mountPath == d.mountPath).size() == 1)",
-                "each of datasets[].mountPath must be different",
-                field_path=".datasets",
-            ),
-        )
+    object_rules: ClassVar = (
+        Rule(
+            "self.datasets.all(d, self.datasets.filter(e, e.mountPath == d.mountPath).size() == 1)",
+            "each of datasets[].mountPath must be different",
+            lambda self: len({use.mount_path for use in self.datasets}) == len(self.datasets),
+            ".datasets",
+        ),
     )
 
 
@@ -310,5 +312,5 @@ KIND = KindInfo(
     description="TrainingJob declares a training run; the operator decides, surrounds it with controls and runs it.",
     printer_columns=COLUMNS,
     selectable_fields=(".spec.purpose", ".spec.suspend"),
-    name_rules=(NAME_RULE,),
+    name_rules=(JOB_NAME_RULE,),
 )

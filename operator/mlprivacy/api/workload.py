@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mlprivacy.api.base import (
-    ATOMIC,
     ApiModel,
     Assurance,
-    Boolean,
     Conditions,
-    Integer,
     PrinterColumn,
-    cel,
+)
+from mlprivacy.api.constraints import (
+    ATOMIC,
+    Boolean,
+    Integer,
+    Rule,
 )
 
 Digest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
-NAME_RULE = cel(
+JOB_NAME_RULE = Rule(
     "size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
     "metadata.name must be at most 40 characters of a-z, 0-9 and '-', because the names of the rendered objects and "
     "pods are made from it",
+    lambda name: re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", name) is not None,
 )
 
 # Preserve-unknown and without declared properties: a declared metadata would prune annotations. What may be in it is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlprivacy.api.base import KindInfo, PrinterColumn
+from mlprivacy.api.constraints import VALIDATIONS
 from mlprivacy.api.names import CATEGORY, GROUP, VERSION
 from mlprivacy.api.schema.lower import Schema, structural
 
@@ -64,7 +65,7 @@ def _root(kind: KindInfo[Any]) -> Schema:
         },
     }
     if kind.name_rules:
-        root["x-kubernetes-validations"] = list(kind.name_rules)
+        root[VALIDATIONS] = [rule.validation() for rule in kind.name_rules]
     return root
 
 

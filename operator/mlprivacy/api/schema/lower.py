@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from mlprivacy.api.base import ApiModel
+from mlprivacy.api.constraints import VALIDATIONS
 
 Schema = dict[str, Any]
 
@@ -44,8 +45,10 @@ KEYWORDS: Final = (
     "x-kubernetes-list-map-keys",
     INT_OR_STRING,
     PRESERVE,
-    "x-kubernetes-validations",
+    VALIDATIONS,
 )
+
+RULE_KEYS: Final = ("rule", "message", "fieldPath")
 
 
 class SchemaError(ValueError):
@@ -98,6 +101,8 @@ def _lower(schema: Schema, definitions: Mapping[str, Schema], path: str, inside:
         schema["additionalProperties"] = _lower(values, definitions, f"{path}[*]", inside)
     elif values and not schema.get(PRESERVE):
         raise SchemaError(f"{path}: takes any field; type its values, or mark it {PRESERVE} on purpose.")
+    if VALIDATIONS in schema:
+        schema[VALIDATIONS] = [{key: rule[key] for key in RULE_KEYS if key in rule} for rule in schema[VALIDATIONS]]
     if foreign := sorted(set(schema) - set(KEYWORDS)):
         raise SchemaError(f"{path}: {', '.join(foreign)} has no counterpart in a structural schema; express it in CEL.")
     return {keyword: schema[keyword] for keyword in KEYWORDS if keyword in schema}

@@ -1,0 +1,39 @@
+"""Durations as the API writes them: ``90s``, ``15m``, ``24h``, ``90d``."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """``'24h'`` -> 24 hours.
+
+    Raises:
+        ValueError: when the text is no duration.
+    """
+    if len(text) < 2 or text[-1] not in _UNITS or not text[:-1].isascii() or not text[:-1].isdigit():
+        raise ValueError(f"{text!r} is not a duration; write a number and one of s, m, h, d, such as 24h")
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 moment, in UTC.
+
+    Raises:
+        ValueError: when the text is no moment, or carries no time zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; write a moment such as 2027-06-30T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def end_of_day(text: str) -> datetime:
+    """The moment at which the day ``YYYY-MM-DD`` is over, in UTC.
+
+    Raises:
+        ValueError: when there is no such day.
+    """
+    return datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time(), tzinfo=UTC)

@@ -1,0 +1,357 @@
+"""evaluate(job, facts) -> Decision. Pure: the same job and facts give the same decision, in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from mlprivacy.api.base import Assurance, Parsed, parse_spec
+from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
+from mlprivacy.api.inference_job import InferenceJobSpec
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.api.reasons import Reason
+from mlprivacy.api.training_job import KIND as TRAINING_JOB
+from mlprivacy.api.training_job import TrainingJobSpec
+from mlprivacy.policy import assurance
+from mlprivacy.policy.case import Case
+from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import (
+    Action,
+    Decision,
+    Demand,
+    Dependency,
+    Finding,
+    Obligation,
+    Obligations,
+    Verdict,
+    canonical_digest,
+)
+from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
+from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.parameters import merge
+from mlprivacy.policy.resolve import Resolver
+from mlprivacy.policy.rule import Raised, Rule, missing
+from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
+
+JobSpec = TrainingJobSpec | InferenceJobSpec
+
+
+def parse_job(raw: Mapping[str, Any]) -> tuple[Literal["TrainingJob", "InferenceJob"], Parsed[Any]]:
+    """Read a raw job.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind = raw.get("kind")
+    if kind == "TrainingJob":
+        return "TrainingJob", parse_spec(TRAINING_JOB, raw)
+    if kind == "InferenceJob":
+        return "InferenceJob", parse_spec(INFERENCE_JOB, raw)
+    raise ValueError(f"kind {kind!r} is no job; evaluate takes a TrainingJob or an InferenceJob")
+
+
+def evaluate(raw: Mapping[str, Any], facts: Facts) -> Decision:
+    """Decide on one job.
+
+    Args:
+        raw: the job as the API server sent it.
+        facts: what is known, time included.
+
+    Returns:
+        the decision; never raises on the content of ``raw`` beyond its kind.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind, job = parse_job(raw)
+    namespace = job.namespace or "default"
+    subject = (kind, namespace, job.name, job.uid)
+    # suspend is no part of what is decided: stopping and resuming must not change the digest of the controls.
+    body = {k: v for k, v in raw["spec"].items() if k != "suspend"} if isinstance(raw.get("spec"), Mapping) else None
+    try:
+        spec_digest = canonical_digest(body)
+    except (ValueError, TypeError):
+        return _invalid(subject, "", [("spec", "holds a number that JSON has no form for, such as NaN")])
+    if job.spec is None:
+        return _invalid(subject, spec_digest, [(e.path, e.message) for e in job.errors])
+    spec: JobSpec = job.spec
+
+    resolver = Resolver(kind, namespace, facts)
+    datasets = resolver.datasets(spec) if isinstance(spec, TrainingJobSpec) else ()
+    classes = (
+        resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
+    )
+    data_namespaces = _data_namespaces(spec, namespace)
+    regime, regime_problems = _regime(namespace, data_namespaces, facts)
+    policies = regime.policies if regime else ()
+    packs, pack_problems = _packs(policies, facts)
+    rules = _active_rules(packs)
+    parameters, bad = merge(
+        all_rules(),
+        [
+            *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs),
+            *(dict(p.spec.parameters) for p in policies if p.spec is not None),
+        ],
+    )
+    case = Case(
+        kind=kind,
+        name=job.name,
+        namespace=namespace,
+        spec=spec,
+        facts=facts,
+        datasets=datasets,
+        classes=classes,
+        parameters=parameters,
+        touched=resolver.touched,
+    )
+    if isinstance(spec, InferenceJobSpec):
+        resolver.consent_of_inference(case, spec)
+        case = replace(case, consent_scope=_own_scope(case, spec, resolver))
+    for text in resolver.expiries:
+        case.expires(parse_time(text))
+
+    holds = [*regime_problems, *pack_problems, *resolver.problems]
+    holds += [
+        missing(
+            "spec",
+            f"a policy sets {b.name}, which can not be read: {b.why}",
+            "ask the privacy office to mend the policy",
+            reason=Reason.INVALID_POLICY,
+        )
+        for b in bad
+    ]
+    holds += (
+        unenforced_training(spec, facts.capabilities)
+        if isinstance(spec, TrainingJobSpec)
+        else unenforced_inference(spec, facts.capabilities)
+    )
+    findings = [_finding_of_hold(h) for h in holds]
+    obligations: list[Obligation] = []
+    for rule in rules:
+        if kind in rule.applies_to:
+            for item in _run(rule, case, regime, packs):
+                if isinstance(item, Obligation):
+                    obligations.append(item)
+                else:
+                    findings.append(item)
+
+    ordered = tuple(sorted(findings, key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
+    verdict = _verdict(ordered)
+    return Decision(
+        verdict=verdict,
+        mode=regime.mode if regime else None,
+        findings=ordered,
+        obligations=_fold(obligations, case),
+        achieved=assurance.achieved(case.processing, facts.capabilities),
+        required=required_assurance(case),
+        subject=subject,
+        spec_digest=spec_digest,
+        dependencies=frozenset(case.touched),
+        valid_until=min(case.deadlines, default=None),
+    )
+
+
+def required_assurance(case: Case) -> Assurance:
+    """The strongest of what the classes and the requester demand."""
+    training = case.processing == "Training"
+    return assurance.strongest(
+        [
+            case.spec.assurance,
+            *(
+                c.spec.minimum_assurance.training if training else c.spec.minimum_assurance.inference
+                for c in case.classes
+            ),
+        ]
+    )
+
+
+def _data_namespaces(spec: JobSpec, namespace: str) -> tuple[str, ...]:
+    if isinstance(spec, TrainingJobSpec):
+        return tuple(dict.fromkeys(d.namespace or namespace for d in spec.datasets))
+    scope = spec.consent_scope
+    return (scope.namespace or namespace,) if scope else ()
+
+
+def _own_scope(case: Case, spec: InferenceJobSpec, resolver: Resolver) -> Any:
+    if spec.consent_scope is None or any(p.path == "spec.consentScope" for p in resolver.problems):
+        return None
+    return case.scope(spec.consent_scope.namespace or case.namespace, spec.consent_scope.name)
+
+
+def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime | None, list[Raised]]:
+    """The ceiling (the stricter label of the job's and the data's namespaces) and the policies that apply."""
+    own = ceiling_of(facts.namespaces.get(namespace))
+    if own is None:
+        return None, [
+            missing(
+                "metadata.namespace",
+                f"the namespace {namespace} is not governed, so nothing would hold this job to its decision",
+                f"ask the privacy office to label it: kubectl label namespace {namespace} mlprivacy.dev/enforce=enforce",
+                reason=Reason.NAMESPACE_NOT_GOVERNED,
+            )
+        ]
+    everywhere = [facts.namespaces.get(n) for n in dict.fromkeys((namespace, *data))]
+    ceiling = strictest(ceiling_of(labels) for labels in everywhere) or own
+    problems: list[Raised] = []
+    policies: list[Parsed[PrivacyPolicySpec]] = []
+    for policy in facts.policies:
+        if policy.spec is None:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} can not be read by this version, so it is not known what it demands",
+                    "ask the privacy office to mend the policy",
+                    reason=Reason.INVALID_POLICY,
+                )
+            )
+        elif any(selects(policy.spec, labels) for labels in everywhere if labels is not None):
+            policies.append(policy)
+    return Regime(ceiling, tuple(sorted(policies, key=lambda p: p.name))), problems
+
+
+def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple[list[Pack], list[Raised]]:
+    packs: dict[str, Pack] = {}
+    problems: list[Raised] = []
+    for policy in policies:
+        if policy.spec is None:
+            continue
+        for ref in policy.spec.packs:
+            if ref.name == "baseline":
+                continue
+            if ref.name in facts.packs:
+                packs[ref.name] = facts.packs[ref.name]
+            else:
+                problems.append(
+                    missing(
+                        "metadata.namespace",
+                        f"the policy {policy.name} names the pack {ref.name}, which is not installed",
+                        f"ask the privacy office to choose among {', '.join(sorted(facts.packs))}",
+                        reason=Reason.PACK_NOT_FOUND,
+                    )
+                )
+        unknown = [o.id for o in policy.spec.rules if o.id not in rules_by_id()]
+        if unknown:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} overrides {', '.join(unknown)}, which is no rule",
+                    "ask the privacy office to mend the policy; `mlprivacy explain --rules` lists the rules",
+                    reason=Reason.INVALID_POLICY,
+                )
+            )
+        if policy.spec.custom:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} has custom rules, which are not evaluated yet",
+                    "ask the privacy office to leave custom out of the policy",
+                    reason=Reason.NOT_ENFORCED_HERE,
+                )
+            )
+    return list(packs.values()), problems
+
+
+def _active_rules(packs: Iterable[Pack]) -> tuple[Rule, ...]:
+    asked = {line.id for pack in packs for line in pack.rules}
+    return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
+
+
+def _finding_of_hold(raised: Raised) -> Finding:
+    return Finding(
+        rule="references" if raised.reason is not Reason.NOT_ENFORCED_HERE else "not-enforced-here",
+        action=Action.HOLD,
+        reason=raised.reason,
+        path=raised.path,
+        message=raised.message,
+        remedy=raised.remedy or "",
+        private=raised.private,
+    )
+
+
+def _run(rule: Rule, case: Case, regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding | Obligation]:
+    """Run one rule and turn what it yields into findings under the regime's mode."""
+    asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
+    citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
+    action, policy = regime.action(rule) if regime else (rule.action, None)
+    for item in rule.check(case):
+        if isinstance(item, Obligation):
+            yield item
+            continue
+        effective = action
+        if item.hold and action is Action.DENY:
+            effective = Action.HOLD
+        yield Finding(
+            rule=rule.id,
+            action=effective,
+            reason=item.reason,
+            path=item.path,
+            message=item.message,
+            remedy=item.remedy or rule.remedy,
+            citations=citations,
+            pack=asking[0][0] if asking else "baseline",
+            policy=policy,
+            private=item.private,
+        )
+
+
+def _verdict(findings: Iterable[Finding]) -> Verdict:
+    actions = {f.action for f in findings}
+    if Action.DENY in actions:
+        return Verdict.DENY
+    return Verdict.HOLD if Action.HOLD in actions else Verdict.ALLOW
+
+
+def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
+    """The strictest of each demand. Without any demand egress is sealed: the default is closed."""
+    egress: Literal["Sealed", "Allowlist"] | None = None
+    memory = False
+    ttl: int | None = None
+    regions: set[str] | None = None
+    for item in obligations:
+        match item.demand:
+            case Demand.EGRESS:
+                egress = "Sealed" if "Sealed" in (item.value, egress) else "Allowlist"
+            case Demand.SCRATCH:
+                memory = True
+            case Demand.TTL:
+                ttl = min(int(item.value), ttl) if ttl is not None else int(item.value)
+            case Demand.REGIONS:
+                names = {n for n in str(item.value).split(",") if n}
+                regions = names if regions is None else regions & names
+    allow = case.words("egress", "allow") if egress == "Allowlist" else ()
+    return Obligations(
+        egress=egress or "Sealed",
+        egress_allow=allow,
+        scratch_in_memory=memory,
+        ttl_seconds=ttl,
+        regions=None if regions is None else tuple(sorted(regions)),
+    )
+
+
+def _invalid(subject: tuple[str, str, str, str], spec_digest: str, errors: Iterable[tuple[str, str]]) -> Decision:
+    """A spec that can not be read is refused in every mode: there is nothing that could run."""
+    return Decision(
+        verdict=Verdict.DENY,
+        mode=None,
+        findings=tuple(
+            Finding(
+                rule="schema",
+                action=Action.DENY,
+                reason=Reason.INVALID_SPEC,
+                path=path,
+                message=message,
+                remedy=f"mend the field; `kubectl explain {subject[0].lower()}s.{path.split('[', maxsplit=1)[0]}` says "
+                "what it takes",
+            )
+            for path, message in errors
+        ),
+        obligations=Obligations(),
+        achieved=Assurance.DECLARED,
+        required=Assurance.DECLARED,
+        subject=subject,
+        spec_digest=spec_digest,
+        dependencies=frozenset({Dependency("Namespace", "", subject[1])}),
+    )

@@ -1,0 +1,62 @@
+"""Facts: everything a decision may rest on, gathered by an adapter and handed over as data. Time is a fact too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from mlprivacy.api.base import Parsed
+from mlprivacy.api.consent_scope import ConsentScopeSpec
+from mlprivacy.api.data_class import DataClassSpec
+from mlprivacy.api.dataset import DatasetSpec
+from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.packs import Pack, built_in_packs
+
+
+class Capability(StrEnum):
+    """Parts of the data path that are in force here. What is achieved is computed from them, never claimed."""
+
+    SEALED_EGRESS = "sealed-egress"  # default-deny egress and the seal probe
+    ACCOUNTANT = "accountant"  # the accountant meters steps
+    TRAINER_HOOK = "trainer-hook"  # the hook owns the noise
+    DATA_GATE = "data-gate"  # data reaches a job only through a gate
+    RELEASE_GATE = "release-gate"  # outputs leave only through a gate
+    GATEWAY_PROXY = "gateway-proxy"  # the gateway forwards and filters requests
+    FEDERATED = "federated"  # clipping and noise by the operator's own aggregator
+    ATTESTATION = "attestation"  # a TEE releases the key
+
+
+# What this release has. Later parts add theirs here, and status reports the difference.
+IN_FORCE: frozenset[Capability] = frozenset({Capability.SEALED_EGRESS})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is known of a PersistentVolumeClaim."""
+
+    storage_class: str | None
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known at ``now``. An absent key means *not known to exist*, which holds a job, never allows it.
+
+    ``namespaces`` maps a name to its labels. ``visible_datasets`` are the ``namespace/name`` that the job's namespace
+    may know of; only these are ever suggested.
+    """
+
+    now: datetime
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data_classes: Mapping[str, Parsed[DataClassSpec]] = field(default_factory=dict)
+    datasets: Mapping[tuple[str, str], Parsed[DatasetSpec]] = field(default_factory=dict)
+    grants: Mapping[str, tuple[Parsed[DatasetGrantSpec], ...]] = field(default_factory=dict)
+    consent_scopes: Mapping[tuple[str, str], Parsed[ConsentScopeSpec]] = field(default_factory=dict)
+    policies: tuple[Parsed[PrivacyPolicySpec], ...] = ()
+    packs: Mapping[str, Pack] = field(default_factory=built_in_packs)
+    claims: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
+    visible_datasets: tuple[str, ...] = ()
+    capabilities: frozenset[Capability] = IN_FORCE

@@ -1,0 +1,15 @@
+"""Matching of dotted keys: a grant covers itself and everything below it, and nothing that merely begins alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def covers(granted: str, asked: str) -> bool:
+    """True when ``asked`` is ``granted`` or lies below it: ``a.b`` covers ``a.b.c``, never ``a.bX`` or ``a``."""
+    return asked == granted or asked.startswith(granted + ".")
+
+
+def covered_by_any(granted: Iterable[str], asked: str) -> bool:
+    """True when one of ``granted`` covers ``asked``."""
+    return any(covers(item, asked) for item in granted)

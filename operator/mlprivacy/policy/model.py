@@ -1,0 +1,177 @@
+"""The words of a decision: verdict, finding, obligation, decision. Plain frozen data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from mlprivacy.api.base import Assurance, Mode
+from mlprivacy.api.reasons import Reason
+
+
+class Verdict(StrEnum):
+    """What the decision says. A known breach is Deny; a missing fact is Hold."""
+
+    ALLOW = "Allow"
+    HOLD = "Hold"
+    DENY = "Deny"
+
+
+class Action(StrEnum):
+    """What a finding does, weakest first."""
+
+    EVIDENCE = "Evidence"
+    WARN = "Warn"
+    HOLD = "Hold"
+    DENY = "Deny"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order, 0 for the weakest."""
+        return list(Action).index(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a rule found, with everything a person needs to mend it.
+
+    ``private`` is True when the message quotes an object of another namespace: then it is shown only to callers who
+    are known to be allowed to see it (the API server's authenticated review, the job's own status).
+    """
+
+    rule: str
+    action: Action
+    reason: Reason
+    path: str
+    message: str
+    remedy: str
+    citations: tuple[str, ...] = ()
+    pack: str | None = None
+    policy: str | None = None
+    private: bool = False
+
+    def sentence(self) -> str:
+        """One line for a terminal or a refusal."""
+        law = f" [{', '.join(self.citations)}]" if self.citations else ""
+        return f"{self.rule}: {self.path}: {self.message}{law} To fix it: {self.remedy}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For status, JSON and audit."""
+        out: dict[str, Any] = {
+            "rule": self.rule,
+            "action": self.action.value,
+            "reason": self.reason.value,
+            "path": self.path,
+            "message": self.message,
+            "remedy": self.remedy,
+        }
+        if self.citations:
+            out["citations"] = list(self.citations)
+        if self.pack:
+            out["pack"] = self.pack
+        return out
+
+
+class Demand(StrEnum):
+    """Kinds of obligations that a rule puts on the rendering."""
+
+    EGRESS = "egress"  # value: Sealed | Allowlist
+    SCRATCH = "scratch"  # value: Memory
+    TTL = "ttlSeconds"  # value: seconds at most
+    REGIONS = "regions"  # value: comma-separated exact names
+
+
+@dataclass(frozen=True)
+class Obligation:
+    """One thing that must be true of what is rendered."""
+
+    demand: Demand
+    value: str | int
+
+
+@dataclass(frozen=True)
+class Obligations:
+    """All obligations of a decision, folded: the strictest of each demand."""
+
+    egress: Literal["Sealed", "Allowlist"] = "Sealed"
+    egress_allow: tuple[str, ...] = ()
+    scratch_in_memory: bool = False
+    ttl_seconds: int | None = None
+    regions: tuple[str, ...] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the digest, JSON and audit."""
+        return {
+            "egress": self.egress,
+            "egressAllow": list(self.egress_allow),
+            "scratchInMemory": self.scratch_in_memory,
+            "ttlSeconds": self.ttl_seconds,
+            "regions": None if self.regions is None else list(self.regions),
+        }
+
+
+@dataclass(frozen=True, order=True)
+class Dependency:
+    """One object the decision rests on; ``name`` is ``*`` for all of a kind in a namespace."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, why, and what it rests on."""
+
+    verdict: Verdict
+    mode: Mode | None
+    findings: tuple[Finding, ...]
+    obligations: Obligations
+    achieved: Assurance
+    required: Assurance
+    subject: tuple[str, str, str, str]  # kind, namespace, name, uid
+    spec_digest: str
+    dependencies: frozenset[Dependency] = field(default=frozenset(), compare=False)
+    valid_until: datetime | None = field(default=None, compare=False)
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """Findings that keep the job from running: Deny first, then Hold."""
+        return tuple(f for f in self.findings if f.action in (Action.DENY, Action.HOLD))
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Findings that a person sees and that do not stop the job."""
+        return tuple(f for f in self.findings if f.action is Action.WARN)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The canonical decision, without time, so that the same facts give the same digest."""
+        kind, namespace, name, uid = self.subject
+        return {
+            "subject": {"kind": kind, "namespace": namespace, "name": name, "uid": uid},
+            "spec": self.spec_digest,
+            "verdict": self.verdict.value,
+            "mode": self.mode,
+            "findings": [f.as_dict() for f in self.findings],
+            "obligations": self.obligations.as_dict(),
+            "assurance": {"achieved": self.achieved.value, "required": self.required.value},
+        }
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` over the canonical decision."""
+        return canonical_digest(self.as_dict())
+
+
+def canonical_digest(value: Any) -> str:
+    """``sha256:`` over sorted, compact JSON. NaN and infinity are refused.
+
+    Raises:
+        ValueError: for a number JSON has no form for.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

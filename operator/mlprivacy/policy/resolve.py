@@ -1,0 +1,229 @@
+"""Resolves what a job refers to. What does not resolve is a Hold that names the field and says what would mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from mlprivacy.api.base import Parsed
+from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
+from mlprivacy.api.inference_job import InferenceJobSpec
+from mlprivacy.api.reasons import Reason
+from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
+from mlprivacy.policy.case import Case, ClassUse, UsedDataset
+from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import Dependency
+from mlprivacy.policy.rule import Raised, missing
+
+
+def find_grant(
+    facts: Facts, *, owner: str, kind: str, name: str, by_namespace: str, by_kind: str
+) -> Iterator[tuple[Parsed[DatasetGrantSpec], GrantTo]]:
+    """Grants in ``owner`` that let ``by_kind`` of ``by_namespace`` refer to ``kind``/``name`` now."""
+    for grant in facts.grants.get(owner, ()):
+        spec = grant.spec
+        if spec is None or grant.namespace != owner:
+            continue
+        if spec.expires_at is not None:
+            try:
+                if parse_time(spec.expires_at) <= facts.now:
+                    continue
+            except ValueError:
+                continue
+        if not any(f.namespace == by_namespace and f.kind == by_kind for f in spec.from_):
+            continue
+        for to in spec.to:
+            if to.kind == kind and to.name == name:
+                yield grant, to
+
+
+class Resolver:
+    """Resolves one job. ``problems`` are holds; ``touched`` is everything the answer rests on."""
+
+    def __init__(self, kind: str, namespace: str, facts: Facts) -> None:
+        self.kind = kind
+        self.namespace = namespace
+        self.facts = facts
+        self.problems: list[Raised] = []
+        self.touched: set[Dependency] = {
+            Dependency("Namespace", "", namespace),
+            Dependency("PrivacyPolicy", "", "*"),
+        }
+        self.expiries: list[str] = []
+
+    def datasets(self, spec: TrainingJobSpec) -> tuple[UsedDataset, ...]:
+        """The datasets that exist, are granted, and can be read."""
+        found = (self._dataset(index, asked, spec.purpose) for index, asked in enumerate(spec.datasets))
+        return tuple(d for d in found if d is not None)
+
+    def _dataset(self, index: int, asked: DatasetUse, purpose: str) -> UsedDataset | None:
+        owner = asked.namespace or self.namespace
+        path = f"spec.datasets[{index}].name"
+        self.touched.update(
+            (Dependency("Dataset", owner, asked.name), Dependency("Namespace", "", owner)),
+        )
+        chosen: tuple[Parsed[DatasetGrantSpec], GrantTo] | None = None
+        if owner != self.namespace:
+            self.touched.add(Dependency("DatasetGrant", owner, "*"))
+            grants = list(
+                find_grant(
+                    self.facts,
+                    owner=owner,
+                    kind="Dataset",
+                    name=asked.name,
+                    by_namespace=self.namespace,
+                    by_kind=self.kind,
+                )
+            )
+            if not grants:
+                # The same words whether it exists or not: a reference must not be an oracle for other namespaces.
+                self.problems.append(
+                    missing(
+                        path,
+                        f"the dataset {owner}/{asked.name} does not exist or is not granted to {self.kind}s of "
+                        f"namespace {self.namespace}.{self._suggest(owner, asked.name)}",
+                        f"ask the data owner of namespace {owner} for a DatasetGrant from namespace "
+                        f"{self.namespace}, kind {self.kind}, or correct the name",
+                        reason=Reason.REF_NOT_PERMITTED,
+                    )
+                )
+                return None
+            chosen = max(grants, key=lambda g: self._grant_fits(g[1], asked, purpose))
+            if chosen[0].spec is not None and chosen[0].spec.expires_at is not None:
+                self.expiries.append(chosen[0].spec.expires_at)
+            if chosen[0].spec is not None and chosen[0].spec.max_uses is not None:
+                self.problems.append(
+                    missing(
+                        path,
+                        f"the grant of {owner}/{asked.name} has maxUses, and uses are not counted yet",
+                        "ask the data owner for a grant with expiresAt instead of maxUses",
+                        reason=Reason.NOT_ENFORCED_HERE,
+                    )
+                )
+        dataset = self.facts.datasets.get((owner, asked.name))
+        if dataset is None:
+            self.problems.append(
+                missing(
+                    path,
+                    f"the dataset {owner}/{asked.name} does not exist (yet).{self._suggest(owner, asked.name)}",
+                    f"create the Dataset {asked.name} in namespace {owner}, or correct the name",
+                    reason=Reason.DATASET_NOT_FOUND,
+                )
+            )
+            return None
+        if dataset.spec is None:
+            self.problems.append(self._unreadable(path, "Dataset", f"{owner}/{asked.name}"))
+            return None
+        return UsedDataset(
+            index=index,
+            asked=asked,
+            namespace=owner,
+            spec=dataset.spec,
+            grant=chosen[1] if chosen else None,
+            granted_by=chosen[0] if chosen else None,
+        )
+
+    def _grant_fits(self, grant: GrantTo, asked: DatasetUse, purpose: str) -> tuple[int, int, int]:
+        """Ranks grants, so that one that covers the request is chosen over one that covers a part of it."""
+        from mlprivacy.policy.matching import covered_by_any  # noqa: PLC0415
+
+        processing = "Training" if self.kind == "TrainingJob" else "Inference"
+        columns = len(set(asked.columns) & set(grant.columns))
+        return (int(processing in grant.processing), int(covered_by_any(grant.purposes, purpose)), columns)
+
+    def classes_of_datasets(self, datasets: tuple[UsedDataset, ...]) -> tuple[ClassUse, ...]:
+        """Classes of the columns asked for."""
+        found: dict[str, ClassUse] = {}
+        for dataset in datasets:
+            known = dataset.column_classes()
+            for position, column in enumerate(dataset.asked.columns):
+                if column in known:
+                    self._class(found, known[column], f"{dataset.path}.columns[{position}]")
+        return tuple(found.values())
+
+    def classes_named(self, spec: InferenceJobSpec) -> tuple[ClassUse, ...]:
+        """Classes that an inference job names."""
+        found: dict[str, ClassUse] = {}
+        for index, name in enumerate(spec.data_classes):
+            self._class(found, name, f"spec.dataClasses[{index}]")
+        return tuple(found.values())
+
+    def _class(self, found: dict[str, ClassUse], name: str, path: str) -> None:
+        if name in found:
+            return
+        dependency = Dependency("DataClass", "", name)
+        first_time = dependency not in self.touched
+        self.touched.add(dependency)
+        data_class = self.facts.data_classes.get(name)
+        if data_class is not None and data_class.spec is not None:
+            found[name] = ClassUse(name, data_class.spec, path)
+        elif first_time:
+            self.problems.append(
+                self._unreadable(path, "DataClass", name)
+                if data_class is not None
+                else missing(
+                    path,
+                    f"the data class {name} does not exist (yet), so what it demands is not known",
+                    f"ask the privacy office to create the DataClass {name}, or correct the name",
+                    reason=Reason.DATA_CLASS_NOT_FOUND,
+                )
+            )
+
+    def consent_of_inference(self, case: Case, spec: InferenceJobSpec) -> None:
+        """Holds when the consent scope of an inference job is not there, or not granted."""
+        if spec.consent_scope is None:
+            return
+        owner = spec.consent_scope.namespace or self.namespace
+        name = spec.consent_scope.name
+        if owner != self.namespace:
+            self.touched.add(Dependency("DatasetGrant", owner, "*"))
+            self.touched.add(Dependency("ConsentScope", owner, name))
+            grants = list(
+                find_grant(
+                    self.facts,
+                    owner=owner,
+                    kind="ConsentScope",
+                    name=name,
+                    by_namespace=self.namespace,
+                    by_kind=self.kind,
+                )
+            )
+            if not grants:
+                self.problems.append(
+                    missing(
+                        "spec.consentScope",
+                        f"the consent scope {owner}/{name} does not exist or is not granted to {self.kind}s of "
+                        f"namespace {self.namespace}",
+                        f"ask the data owner of namespace {owner} for a DatasetGrant to kind ConsentScope, or correct "
+                        "the name",
+                        reason=Reason.REF_NOT_PERMITTED,
+                    )
+                )
+                return
+            self.expiries.extend(g.spec.expires_at for g, _ in grants[:1] if g.spec and g.spec.expires_at)
+        scope = case.scope(owner, name)
+        if scope is None:
+            self.problems.append(
+                missing(
+                    "spec.consentScope",
+                    f"the consent scope {owner}/{name} does not exist (yet)",
+                    f"create the ConsentScope {name} in namespace {owner}, or correct the name",
+                    reason=Reason.CONSENT_SCOPE_NOT_FOUND,
+                )
+            )
+        elif scope.spec is None:
+            self.problems.append(self._unreadable("spec.consentScope", "ConsentScope", f"{owner}/{name}"))
+
+    def _suggest(self, owner: str, name: str) -> str:
+        close = difflib.get_close_matches(f"{owner}/{name}", self.facts.visible_datasets, n=2, cutoff=0.75)
+        return f" Did you mean {' or '.join(close)}?" if close else ""
+
+    @staticmethod
+    def _unreadable(path: str, kind: str, ref: str) -> Raised:
+        return missing(
+            path,
+            f"the {kind} {ref} exists, but its spec can not be read by this version",
+            f"look at the conditions of the {kind}, or upgrade the operator",
+            reason=Reason.INVALID_REFERENCE,
+        )

@@ -1,0 +1,79 @@
+"""What a rule is: an id, an action, its sources, a remedy, typed parameters and a pure check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from mlprivacy.api.reasons import Reason
+from mlprivacy.policy.model import Action, Demand, Obligation
+
+if TYPE_CHECKING:
+    from mlprivacy.policy.case import Case
+
+ParameterValue = int | float | str | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A typed parameter of a rule.
+
+    ``stricter`` says which of two values is the stricter one, for policies and packs that disagree: the smaller, the
+    larger, the one earlier in ``choices`` (``first``) or later (``last``), the intersection of two lists
+    (``intersection``) or their union (``union``).
+    """
+
+    name: str
+    type: Literal["int", "float", "bool", "str", "duration", "list", "choice"]
+    default: ParameterValue
+    description: str
+    stricter: Literal["smaller", "larger", "first", "last", "intersection", "union"]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a check yields when something is wrong or unknown; the engine turns it into a finding."""
+
+    path: str
+    message: str
+    remedy: str | None = None
+    reason: Reason = Reason.BREACH
+    hold: bool = False
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. ``reason`` is the one line that says why it exists; ``citations`` come from the table of rules."""
+
+    id: str
+    family: str
+    action: Action
+    reason: str
+    citations: tuple[str, ...]
+    remedy: str
+    check: Callable[[Case], Iterator[Raised | Obligation]]
+    parameters: tuple[Parameter, ...] = ()
+    applies_to: frozenset[str] = frozenset({"TrainingJob", "InferenceJob"})
+    baseline: bool = True  # on without any pack
+
+    def parameter(self, name: str) -> Parameter | None:
+        """The parameter called ``name``, or None."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+def breach(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
+    """A known breach."""
+    return Raised(path, message, remedy, private=private)
+
+
+def missing(path: str, message: str, remedy: str | None = None, *, reason: Reason = Reason.FACT_MISSING) -> Raised:
+    """A fact the rule needs and does not have: Hold, never Allow."""
+    return Raised(path, message, remedy, reason=reason, hold=True)
+
+
+def oblige(demand: Demand, value: str | int) -> Obligation:
+    """Something that must be true of what is rendered."""
+    return Obligation(demand, value)
