@@ -1,0 +1,104 @@
+"""Remembers which control planes run and who started them, so that what a killed run left behind is found and ended."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.kubeconfigs import write_document
+from controlplane.processes import ControlPlaneError, Process, start_time, stop_all
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; it goes with its holder, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def run_of(state: Path) -> str | None:
+    """The run that wrote a state file, or None when there is none that can be read."""
+    try:
+        return str(json.loads(state.read_text(encoding="utf-8"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_processes(state: Path) -> list[Process]:
+    """The processes that a state file lists, none when there is no such file. Raises ControlPlaneError."""
+    try:
+        document = json.loads(state.read_text(encoding="utf-8"))
+        return [Process.from_dict(entry) for entry in document["processes"]]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ControlPlaneError(
+            f"The state file {state} cannot be read ({error!r}). End its processes by hand, then delete that folder."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """One entry: the folder of a control plane, and the process that owns it (none for a detached one)."""
+
+    entry: Path
+    directory: Path
+    owner_pid: int | None
+    owner_started: str
+    temporary: bool
+
+    def abandoned(self) -> bool:
+        """Its owner is gone without having stopped it."""
+        return self.owner_pid is not None and start_time(self.owner_pid) != self.owner_started
+
+
+def register(cache: Path, directory: Path, owner: int | None, *, temporary: bool) -> Path:
+    """Write down that the process `owner` (None: nobody) owns the control plane in `directory`; returns the entry."""
+    document = {
+        "directory": str(directory),
+        "owner": owner,
+        "ownerStarted": (start_time(owner) or "") if owner else "",
+        "temporary": temporary,
+    }
+    return write_document(cache / "runs" / f"{uuid.uuid4().hex}.json", document)
+
+
+def list_runs(cache: Path) -> list[Run]:
+    runs = []
+    for entry in sorted((cache / "runs").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            document = json.loads(entry.read_text(encoding="utf-8"))
+            runs.append(
+                Run(
+                    entry,
+                    Path(document["directory"]),
+                    document["owner"],
+                    document["ownerStarted"],
+                    bool(document["temporary"]),
+                )
+            )
+    return runs
+
+
+def sweep(cache: Path) -> list[Path]:
+    """End the processes of every abandoned run; returns their folders. Runs whose owner lives are left alone."""
+    swept = []
+    with locked(cache / "runs" / "lock"):
+        for run in list_runs(cache):
+            if not run.abandoned():
+                continue
+            state = run.directory / "state.json"
+            # The folder may have been taken over by a later run, whose processes are not ours to end.
+            if run_of(state) == run.entry.stem:
+                stop_all(read_processes(state), grace=2)
+                if run.temporary:
+                    shutil.rmtree(run.directory, ignore_errors=True)
+            run.entry.unlink(missing_ok=True)
+            swept.append(run.directory)
+    return swept
