@@ -1,0 +1,83 @@
+"""What the pod tells its data-plane containers: environment variables, read once, errors as sentences."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from mlprivacy.api import names
+
+ENV_ATTEMPT: Final = "MLPRIVACY_ATTEMPT_ID"  # the job's uid and the attempt's number
+ENV_CANARY: Final = "MLPRIVACY_CANARY"  # IP:TCPPORT:UDPPORT, several with commas, an IPv6 in brackets
+ENV_SEAL_KEY: Final = "MLPRIVACY_SEAL_KEY"  # the collector's Ed25519 public key, 32 bytes in base64
+ENV_SEAL_DEADLINE: Final = "MLPRIVACY_SEAL_DEADLINE"  # seconds
+ENV_SOCKET: Final = "MLPRIVACY_SOCKET"  # the accountant's unix socket
+ENV_LOG: Final = "MLPRIVACY_LOG"  # the folder of the sidecar's log
+ENV_PEER_UID: Final = "MLPRIVACY_PEER_UID"  # the user id the trainer must have
+ENV_GATEWAY_PORT: Final = "MLPRIVACY_GATEWAY_PORT"  # where the gateway hears clients
+ENV_LISTEN: Final = "MLPRIVACY_LISTEN"  # the address to listen on; all of the pod's where not set
+ENV_TERMINATION_LOG: Final = "MLPRIVACY_TERMINATION_LOG"
+
+DEFAULT_SEAL_DEADLINE: Final = 60.0
+DEFAULT_SOCKET: Final = f"{names.MOUNT_RUN}/accountant.sock"
+DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is a sentence that names it."""
+
+
+class Settings:
+    """The environment, typed. Each property raises SettingsError when its variable is missing or wrong."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def required(self, name: str) -> str:
+        """The variable ``name``, which must be set and at most 4096 characters long."""
+        value = self._environ.get(name, "")
+        if not value or len(value) > 4096:
+            raise SettingsError(f"The environment variable {name} is not set; the operator renders it into the pod.")
+        return value
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """The variable ``name`` as a number from ``low`` to ``high``."""
+        value = self._environ.get(name, "")
+        try:
+            found = float(value) if value else default
+        except ValueError:
+            found = low - 1
+        if not low <= found <= high:
+            raise SettingsError(f"The environment variable {name} is {value[:40]!r}; it must be {low:g} to {high:g}.")
+        return found
+
+    @property
+    def attempt(self) -> str:
+        attempt = self.required(ENV_ATTEMPT)
+        if len(attempt) > 256:
+            raise SettingsError(f"The environment variable {ENV_ATTEMPT} is longer than 256 characters.")
+        return attempt
+
+    @property
+    def listen(self) -> str | None:
+        return self._environ.get(ENV_LISTEN) or None
+
+    @property
+    def socket(self) -> Path:
+        return Path(self._environ.get(ENV_SOCKET) or DEFAULT_SOCKET)
+
+    @property
+    def log(self) -> Path:
+        return Path(self._environ.get(ENV_LOG) or names.MOUNT_LOG)
+
+    @property
+    def termination_log(self) -> Path:
+        return Path(self._environ.get(ENV_TERMINATION_LOG) or DEFAULT_TERMINATION_LOG)
+
+    @property
+    def peer_uid(self) -> int:
+        return int(self.number(ENV_PEER_UID, names.UID_WORKLOAD, 0, 2**32 - 2))
+
+    @property
+    def gateway_port(self) -> int:
+        self.required(ENV_GATEWAY_PORT)
+        return int(self.number(ENV_GATEWAY_PORT, 0, 1, 65535))
