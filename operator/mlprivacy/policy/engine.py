@@ -189,7 +189,7 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
             missing(
                 "metadata.namespace",
                 f"the namespace {namespace} is not governed, so nothing would hold this job to its decision",
-                f"ask the privacy office to label it: kubectl label namespace {namespace} mlprivacy.dev/enforce=enforce",
+                f"ask the privacy office: kubectl label namespace {namespace} mlprivacy.dev/enforce=enforce",
                 reason=Reason.NAMESPACE_NOT_GOVERNED,
             )
         ]

@@ -163,7 +163,16 @@ class Decision:
 
     @property
     def digest(self) -> str:
-        """``sha256:`` over the canonical decision."""
+        """``sha256:`` over what determines the rendered objects: subject, spec, verdict, obligations.
+
+        Findings and modes are left out, so that a new warning or another wording does not restart what runs.
+        """
+        full = self.as_dict()
+        return canonical_digest({key: full[key] for key in ("subject", "spec", "verdict", "obligations")})
+
+    @property
+    def record_digest(self) -> str:
+        """``sha256:`` over the whole canonical decision, findings included: what the audit log holds."""
         return canonical_digest(self.as_dict())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlprivacy.api.names import PORT_SEAL, PORT_SIDECAR
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach
@@ -23,6 +24,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         yield breach(problem.path, problem.message, problem.remedy)
     yield from _images(case)
     yield from _mounts(case)
+    yield from _ports(case)
 
 
 def _containers(case: Case) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
@@ -59,6 +61,23 @@ def _mounts(case: Case) -> Iterator[Raised]:
                     f"spec.template.spec.{group}[{index}].volumeMounts[{position}].mountPath",
                     f"{where} belongs to {owner}",
                     "choose another path",
+                )
+
+
+def _ports(case: Case) -> Iterator[Raised]:
+    """A port of the template must not be one the seal probe, the sidecar or the gateway listens on."""
+    taken = {PORT_SEAL: "the seal probe", PORT_SIDECAR: "the sidecar"}
+    if case.kind == "InferenceJob":
+        taken[case.inference.port] = "the gateway"
+    for group, index, item in _containers(case):
+        ports = item.get("ports")
+        for position, port in enumerate(ports if isinstance(ports, list) else []):
+            number = port.get("containerPort") if isinstance(port, Mapping) else None
+            if isinstance(number, int) and number in taken:
+                yield breach(
+                    f"spec.template.spec.{group}[{index}].ports[{position}].containerPort",
+                    f"{number} is the port of {taken[number]}",
+                    "listen on another port, on loopback where a gateway stands before it",
                 )
 
 

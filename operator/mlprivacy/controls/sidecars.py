@@ -1,0 +1,88 @@
+"""Sidecars: the seal probe as the first init step, then the accountant or the gateway as a native sidecar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlprivacy.api import names
+from mlprivacy.controls.base import Control
+from mlprivacy.controls.hardening import restricted
+from mlprivacy.workloads.context import RenderContext
+
+# Requests equal limits, so that a Guaranteed pod stays Guaranteed.
+_SIZE = {"cpu": "50m", "memory": "96Mi"}
+
+
+def _resources() -> dict[str, Any]:
+    return {"requests": dict(_SIZE), "limits": dict(_SIZE)}
+
+
+def _environment(context: RenderContext, extra: dict[str, str]) -> list[dict[str, str]]:
+    values = {"MLPRIVACY_ATTEMPT_ID": f"{context.uid}/{context.attempt}", **extra}
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def seal_probe(context: RenderContext) -> dict[str, Any]:
+    """Waits until the canary, which the collector confirms alive, is refused; fails the pod when it never is."""
+    settings = context.settings
+    return {
+        "name": names.CONTAINER_SEAL,
+        "image": settings.dataplane_image,
+        "args": ["seal"],
+        "env": _environment(
+            context,
+            {
+                "MLPRIVACY_CANARY": settings.canary,
+                "MLPRIVACY_SEAL_KEY": settings.seal_key,
+                "MLPRIVACY_SEAL_DEADLINE": str(settings.seal_deadline_seconds),
+            },
+        ),
+        "ports": [{"name": "mlp-seal", "containerPort": names.PORT_SEAL, "protocol": "TCP"}],
+        "resources": _resources(),
+        "securityContext": restricted(names.UID_SIDECAR),
+    }
+
+
+def sidecar(context: RenderContext) -> dict[str, Any]:
+    """The accountant of training, or the gateway of inference: started and healthy before the user's container."""
+    training = context.kind == "TrainingJob"
+    ports = [{"name": "mlp-sidecar", "containerPort": names.PORT_SIDECAR, "protocol": "TCP"}]
+    extra: dict[str, str] = {}
+    if not training:
+        ports.append({"name": "mlp-gateway", "containerPort": context.inference.port, "protocol": "TCP"})
+        extra["MLPRIVACY_GATEWAY_PORT"] = str(context.inference.port)
+    return {
+        "name": names.CONTAINER_ACCOUNTANT if training else names.CONTAINER_GATEWAY,
+        "image": context.settings.dataplane_image,
+        "args": ["accountant" if training else "gateway"],
+        "restartPolicy": "Always",
+        "env": _environment(context, extra),
+        "ports": ports,
+        "startupProbe": {
+            "httpGet": {"path": "/startupz", "port": names.PORT_SIDECAR},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": names.PORT_SIDECAR}, "periodSeconds": 10},
+        "resources": _resources(),
+        "securityContext": restricted(names.UID_SIDECAR),
+        "volumeMounts": [
+            {"name": names.VOLUME_RUN, "mountPath": names.MOUNT_RUN},
+            {"name": names.VOLUME_LOG, "mountPath": names.MOUNT_LOG},
+        ],
+    }
+
+
+def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
+    spec = pod["spec"]
+    medium: dict[str, Any] = {"medium": "Memory"} if context.obligations.scratch_in_memory else {}
+    spec["volumes"] = [
+        *(spec.get("volumes") or []),
+        {"name": names.VOLUME_RUN, "emptyDir": {"medium": "Memory"}},
+        {"name": names.VOLUME_LOG, "emptyDir": dict(medium)},
+    ]
+    spec["initContainers"] = [seal_probe(context), sidecar(context), *(spec.get("initContainers") or [])]
+
+
+# After storage and hardening, which act on the user's containers alone.
+CONTROL = Control(id="sidecars", order=90, pod=_pod)

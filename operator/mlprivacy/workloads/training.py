@@ -1,0 +1,48 @@
+"""A TrainingJob becomes a batch/v1 Job: one pod, one attempt, never retried without a decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlprivacy.workloads.context import RenderContext
+from mlprivacy.workloads.template import base_pod
+
+
+class BatchJob:
+    """batch/v1 Job of one attempt."""
+
+    kind = "TrainingJob"
+    resource_kind = "Job"
+
+    def name(self, context: RenderContext) -> str:
+        """``mlp-NAME-ATTEMPT``."""
+        return f"{context.object_name}-{context.attempt}"
+
+    def pod(self, context: RenderContext) -> dict[str, Any]:
+        """The user's template; restarts are new attempts, which the operator decides on."""
+        pod = base_pod(context)
+        pod["spec"]["restartPolicy"] = "Never"
+        return pod
+
+    def wrap(self, context: RenderContext, pod: dict[str, Any]) -> dict[str, Any]:
+        """The Job. It has no ttl of its own: the operator deletes, after the pods are gone."""
+        spec: dict[str, Any] = {
+            "backoffLimit": 0,
+            "parallelism": 1,
+            "completions": 1,
+            "completionMode": "NonIndexed",
+            "podReplacementPolicy": "Failed",
+            "suspend": context.training.suspend,
+            "template": pod,
+        }
+        if context.training.active_deadline_seconds is not None:
+            spec["activeDeadlineSeconds"] = context.training.active_deadline_seconds
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": context.metadata(self.name(context), attempt=True),
+            "spec": spec,
+        }
+
+
+WORKLOAD = BatchJob()
