@@ -137,6 +137,11 @@ class ControlPlane(Cluster):
             raise ControlPlaneError(f"The control plane in {directory} is not whole: {names} is gone. Run `up` again.")
         return cluster
 
+    def status(self) -> dict[str, bool]:
+        """Each process by name, and whether it runs."""
+        self._refresh()
+        return {name: process.alive() for name, process in self._processes.items()}
+
     @staticmethod
     def processes_in(directory: Path) -> list[Process]:
         """The processes written down in `directory`, running or not; none when nothing was started there."""
@@ -223,12 +228,13 @@ class ControlPlane(Cluster):
         return [event for event in events if since is None or event.received >= since]
 
     def stop_apiserver(self) -> None:
-        self._process(_APISERVER).stop(grace=10)
+        # It closes its port at once, but would wait a minute for clients to end their watches.
+        self._process(_APISERVER).stop(grace=2)
 
     def start_apiserver(self) -> None:
         process = self._process(_APISERVER)
         if not process.alive():
-            process.start(os.environ, self.layout.root)
+            process.start(self._child_environment(), self.layout.root)
             self._save()
         wait_until(lambda: self._answers("/readyz"), _BOOT_SECONDS, what="the API server", watch=[process])
 
@@ -317,10 +323,14 @@ class ControlPlane(Cluster):
 
     def _spawn(self, name: str, argv: list[str]) -> Process:
         process = Process(name, argv, self.layout.logs / f"{name}.log")
-        process.start({**os.environ, "HOME": str(self.layout.scratch)}, self.layout.root)
+        process.start(self._child_environment(), self.layout.root)
         self._processes[name] = process
         self._save()
         return process
+
+    def _child_environment(self) -> dict[str, str]:
+        """Nothing of the user's home is read: kwok would load a configuration from there."""
+        return {**os.environ, "HOME": str(self.layout.scratch)}
 
     def _save(self) -> None:
         """Write down every process at once when it is started: what is not written down cannot be ended later."""
@@ -338,7 +348,17 @@ class ControlPlane(Cluster):
             },
         )
 
+    def _refresh(self) -> None:
+        """Learn of processes that another program, attached to this control plane, has started anew."""
+        if self._entry is None or runs.run_of(self.layout.state) != self._entry.stem:
+            return
+        for written in runs.read_processes(self.layout.state):
+            known = self._processes.get(written.name)
+            if known is None or (known.pid, known.started) != (written.pid, written.started):
+                self._processes[written.name] = written
+
     def _end_processes(self) -> None:
+        self._refresh()
         # Clients first, so that the API server does not wait for their watches; etcd last.
         order = list(reversed(self._processes.values()))
         stop_all([process for process in order if process.name not in (_APISERVER, "etcd")], grace=3)
@@ -353,6 +373,7 @@ class ControlPlane(Cluster):
     # --- looking ------------------------------------------------------------------------------------------------
 
     def _process(self, name: str) -> Process:
+        self._refresh()
         if name not in self._processes:
             raise ControlPlaneError(f"{name} was never started in {self.layout.root}.")
         return self._processes[name]
