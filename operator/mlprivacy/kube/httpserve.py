@@ -33,8 +33,8 @@ class ProbeServer:
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
         app = web.Application(client_max_size=1024)
-        app.router.add_get("/healthz", lambda request: _answer(self._healthy, request))
-        app.router.add_get("/readyz", lambda request: _answer(self._ready, request))
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
@@ -53,11 +53,17 @@ class ProbeServer:
         if runner is not None:
             await runner.cleanup()
 
+    async def _health(self, request: web.Request) -> web.Response:
+        return _answer(self._healthy, request)
+
+    async def _readiness(self, request: web.Request) -> web.Response:
+        return _answer(self._ready, request)
+
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _answer(checks: Mapping[str, Check], request: web.Request) -> web.Response:
+def _answer(checks: Mapping[str, Check], request: web.Request) -> web.Response:
     results = {name: _run(check) for name, check in checks.items()}
     failing = {name: text for name, text in results.items() if text is not None}
     lines = [f"{name}: {text}" for name, text in failing.items()]

@@ -159,11 +159,12 @@ class WorkQueue(Generic[K]):
             self._waiters.append(waiter)
             try:
                 await waiter
-            finally:
+            except asyncio.CancelledError:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-                elif waiter.cancelled():
+                else:
                     self._pump()  # woken and cancelled at once: pass the wake-up on
+                raise
 
     def done(self, key: K) -> None:
         """Let go of `key`; if it was added meanwhile it waits again."""

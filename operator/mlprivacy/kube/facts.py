@@ -1,0 +1,284 @@
+"""The facts of decisions from the cluster: informers, specs parsed once, and one read where a cache may lag behind."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, cast
+
+from mlprivacy.api.base import KindInfo, Parsed, parse_spec
+from mlprivacy.api.kinds import kind_named
+from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.factstore_reads import ReadBudget
+from mlprivacy.kube.factstore_view import Absent, Key, View
+from mlprivacy.kube.informer import Informer, compact, identity_and_labels
+from mlprivacy.kube.resources import (
+    CONSENTSCOPES,
+    DATACLASSES,
+    DATASETGRANTS,
+    DATASETS,
+    NAMESPACES,
+    PERSISTENTVOLUMECLAIMS,
+    PRIVACYPOLICIES,
+    Resource,
+)
+from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
+from mlprivacy.policy.gather import select_facts
+from mlprivacy.policy.model import Dependency
+
+logger = logging.getLogger(__name__)
+
+OnChange = Callable[[Dependency, Object | None, Object | None], None]
+"""Called with what changed, the object before (None: new) and after (None: deleted)."""
+
+SOURCES: Final = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES)
+_READABLE: Final[Mapping[str, Resource]] = {
+    r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS)
+}
+_ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
+PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
+
+
+def _granted_to(grant: Object) -> list[str]:
+    return [str(item["namespace"]) for item in grant["spec"]["from"]]
+
+
+class FactStore:
+    """Everything that decisions rest on, kept up to date; `gather` hands out what one job refers to.
+
+    Use as `start()` … `stop()`, or `await run()` until cancelled. One event loop; not thread-safe.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        reads_per_second: float = 20.0,
+        read_seconds: float = 2.0,
+        **informer_options: Any,
+    ) -> None:
+        """`reads_per_second` bounds reads on cache misses, each of at most `read_seconds`; beyond, a miss stays a miss.
+
+        `informer_options` go to every Informer (`relist_seconds`, `inactivity_seconds`, `backoff`, …).
+        """
+        self._client = client
+        self._read_seconds = read_seconds
+        self._budget = ReadBudget(reads_per_second)
+        self.informers: Mapping[str, Informer] = {
+            resource.kind: Informer(
+                client,
+                resource,
+                metadata_only=resource is NAMESPACES,
+                transform=identity_and_labels if resource is NAMESPACES else compact,
+                indexers={"from": _granted_to} if resource is DATASETGRANTS else None,
+                **informer_options,
+            )
+            for resource in SOURCES
+        }
+        """By kind. Share these rather than making others of the same resource."""
+        self._parsed: dict[Key, Any] = {}
+        self._grants: dict[str, tuple[Parsed[Any], ...]] = {}
+        self._policies: tuple[Parsed[Any], ...] | None = None
+        self._callbacks: list[OnChange] = []
+        self.version = 0
+        """Grows with every change that a decision could rest on; equal versions mean equal facts, but for claims."""
+        for kind, informer in self.informers.items():
+            informer.on_change(self._follow(kind))
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """List and watch in the background."""
+        for informer in self.informers.values():
+            informer.start()
+
+    async def stop(self) -> None:
+        """End the watches; the copies keep answering."""
+        await asyncio.gather(*(informer.stop() for informer in self.informers.values()))
+
+    async def run(self) -> None:
+        """Keep the facts up to date until cancelled."""
+        self.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
+    @property
+    def synced(self) -> bool:
+        """True once every resource was read completely, and while all are served."""
+        return all(informer.synced for informer in self.informers.values())
+
+    async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the caller's deadline
+        """Wait until synced; False when `timeout` seconds passed first."""
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(informer.wait_synced() for informer in self.informers.values()))
+        except TimeoutError:
+            return False
+        return True
+
+    def staleness_seconds(self) -> float:
+        """Seconds since the API server last spoke on the copy that has been silent for longest."""
+        return max(informer.staleness_seconds for informer in self.informers.values())
+
+    def problems(self) -> list[str]:
+        """Why some copy is not complete or not fresh, one sentence each; empty when all is well."""
+        return [
+            informer.problem or f"the {informer.resource} have not been read yet"
+            for informer in self.informers.values()
+            if informer.problem or not informer.synced
+        ]
+
+    def on_change(self, callback: OnChange) -> None:
+        """Call `callback(dependency, old, new)` after each change of an object; it must not block.
+
+        Objects that are already here are not told. `touched_by` gives the dependencies a change concerns.
+        """
+        self._callbacks.append(callback)
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    async def gather(
+        self,
+        raw: Mapping[str, Any],
+        now: datetime,
+        *,
+        capabilities: frozenset[Capability] = IN_FORCE,
+        read_misses: bool = True,
+    ) -> Facts:
+        """The facts that the decision about this raw job rests on. Never raises on the content of `raw`.
+
+        What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
+        made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job.
+        """
+        view = View(self)
+        facts = select_facts(raw, view, now, capabilities=capabilities)
+        for _ in range(_ROUNDS if read_misses else 0):
+            if not view.misses:
+                break
+            found = await asyncio.gather(*(self._read(key) for key in view.misses))
+            view.learn(dict(zip(view.misses, found, strict=True)))
+            facts = select_facts(raw, view, now, capabilities=capabilities)
+        return facts
+
+    async def _read(self, key: Key) -> Any:
+        kind, namespace, name = key
+        if not self._budget.take(key):
+            return Absent
+        resource = _READABLE[kind]
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                raw = await self._client.get(resource, name, namespace or None)
+        except (NotFound, ValueError):
+            return Absent
+        except (ApiError, TimeoutError) as error:
+            logger.warning("%s could not be read, so what depends on it is held: %s", resource, error)
+            return Absent
+        info = kind_named(kind)
+        return raw if info is None else parse_spec(info, compact(raw))
+
+    # -- what the view reads ---------------------------------------------------------------------------------------
+
+    def labels(self, name: str) -> Mapping[str, str] | None:
+        """Labels of a namespace from the copy."""
+        key: Key = ("Namespace", "", name)
+        known = self._parsed.get(key)
+        if known is None:
+            raw = self.informers["Namespace"].get(None, name)
+            if raw is None:
+                return None
+            known = raw["metadata"].get("labels") or {}
+            self._keep(key, known)
+        return cast("Mapping[str, str]", known)
+
+    def parsed(self, kind: str, namespace: str, name: str) -> Parsed[Any] | None:
+        """An object of ours from the copy, parsed once per version."""
+        key = (kind, namespace, name)
+        known = self._parsed.get(key)
+        if known is None:
+            raw = self.informers[kind].get(namespace, name)
+            if raw is None:
+                return None
+            known = parse_spec(_info(kind), raw)
+            self._keep(key, known)
+        return cast("Parsed[Any]", known)
+
+    def grants(self, namespace: str) -> tuple[Parsed[Any], ...]:
+        """All DatasetGrants of a namespace, by name."""
+        known = self._grants.get(namespace)
+        if known is None:
+            names = sorted(name for _, name in self.informers["DatasetGrant"].keys(namespace))
+            known = tuple(g for name in names if (g := self.parsed("DatasetGrant", namespace, name)) is not None)
+            if len(self._grants) >= PARSED_MAX:
+                self._grants.clear()
+            self._grants[namespace] = known
+        return known
+
+    def grants_to(self, namespace: str) -> list[Parsed[Any]]:
+        """The DatasetGrants, in any namespace, that name this one."""
+        places = self.informers["DatasetGrant"].by_index("from", namespace)
+        return [g for place in places if (g := self.parsed("DatasetGrant", *place)) is not None]
+
+    def dataset_names(self, namespace: str) -> list[str]:
+        """Names of the Datasets of a namespace."""
+        return [name for _, name in self.informers["Dataset"].keys(namespace)]
+
+    def policies(self) -> tuple[Parsed[Any], ...]:
+        """All PrivacyPolicies, by name."""
+        if self._policies is None:
+            names = sorted(name for _, name in self.informers["PrivacyPolicy"].keys(""))
+            self._policies = tuple(p for name in names if (p := self.parsed("PrivacyPolicy", "", name)) is not None)
+        return self._policies
+
+    def _keep(self, key: Key, value: Any) -> None:
+        if len(self._parsed) >= PARSED_MAX:
+            del self._parsed[next(iter(self._parsed))]
+        self._parsed[key] = value
+
+    def _follow(self, kind: str) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            metadata = (new or old or {})["metadata"]
+            namespace, name = metadata.get("namespace") or "", metadata["name"]
+            self._parsed.pop((kind, namespace, name), None)
+            if kind == "DatasetGrant":
+                self._grants.pop(namespace, None)
+            elif kind == "PrivacyPolicy":
+                self._policies = None
+            if matters(old, new):
+                self.version += 1
+            dependency = Dependency(kind, namespace, name)
+            for callback in self._callbacks:
+                try:
+                    callback(dependency, old, new)
+                except Exception:
+                    logger.exception("a handler of changes failed on %s %s/%s", kind, namespace, name)
+
+        return changed
+
+
+def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
+    """The dependencies that a change of one object concerns: itself, and all of its kind in its namespace."""
+    return changed, Dependency(changed.kind, changed.namespace, "*")
+
+
+def matters(old: Object | None, new: Object | None) -> bool:
+    """True when a decision could differ after this change: spec, labels, a consent snapshot; not other status."""
+    if old is None or new is None:
+        return True
+    return _decisive(old) != _decisive(new)
+
+
+def _decisive(obj: Object) -> tuple[Any, ...]:
+    metadata, status = obj["metadata"], obj.get("status")
+    snapshot = status.get("snapshot") if isinstance(status, dict) else None
+    labels = metadata.get("labels") if obj["kind"] == "Namespace" else None
+    return metadata.get("uid"), obj.get("spec"), labels, snapshot
+
+
+def _info(kind: str) -> KindInfo[Any]:
+    info = kind_named(kind)
+    if info is None:
+        raise KeyError(f"{kind} is no kind of this product")
+    return info

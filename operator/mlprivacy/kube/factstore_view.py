@@ -1,0 +1,105 @@
+"""One look at the facts for one job: answers from the copies, notes what they do not hold, learns what was read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+from mlprivacy.api.base import Parsed
+from mlprivacy.api.consent_scope import ConsentScopeSpec
+from mlprivacy.api.data_class import DataClassSpec
+from mlprivacy.api.dataset import DatasetSpec
+from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.facts import Claim
+from mlprivacy.policy.gather import claim_fact, granted_datasets
+
+Key = tuple[str, str, str]
+"""(kind, namespace, name); the namespace is empty for cluster-scoped objects."""
+
+Absent: Final = object()
+"""Read, and not there or not readable."""
+
+
+class Copies(Protocol):
+    """What a view needs of a store of facts."""
+
+    def labels(self, name: str) -> Mapping[str, str] | None:
+        """Labels of a namespace."""
+
+    def parsed(self, kind: str, namespace: str, name: str) -> Parsed[Any] | None:
+        """An object of ours."""
+
+    def grants(self, namespace: str) -> tuple[Parsed[Any], ...]:
+        """All DatasetGrants of a namespace."""
+
+    def grants_to(self, namespace: str) -> Sequence[Parsed[Any]]:
+        """The DatasetGrants that name this namespace."""
+
+    def policies(self) -> tuple[Parsed[Any], ...]:
+        """All PrivacyPolicies."""
+
+    def dataset_names(self, namespace: str) -> Sequence[str]:
+        """Names of the Datasets of a namespace."""
+
+
+class View:
+    """A `policy.gather.Lookup` over the copies. `misses` are the names to read before it is asked again."""
+
+    def __init__(self, copies: Copies) -> None:
+        self._copies = copies
+        self._learned: dict[Key, Any] = {}
+        self.misses: tuple[Key, ...] = ()
+
+    def learn(self, found: Mapping[Key, Any]) -> None:
+        """Take in what was read (parsed objects, raw ones of other groups, or Absent), and begin anew."""
+        self._learned.update(found)
+        self.misses = ()
+
+    def namespace_labels(self, name: str) -> Mapping[str, str] | None:
+        """Labels of a namespace."""
+        labels = self._copies.labels(name)
+        if labels is None:
+            raw = self._miss(("Namespace", "", name))
+            labels = None if raw is None else raw["metadata"].get("labels") or {}
+        return labels
+
+    def data_class(self, name: str) -> Parsed[DataClassSpec] | None:
+        """A DataClass."""
+        return cast("Parsed[DataClassSpec] | None", self._ours("DataClass", "", name))
+
+    def dataset(self, namespace: str, name: str) -> Parsed[DatasetSpec] | None:
+        """A Dataset."""
+        return cast("Parsed[DatasetSpec] | None", self._ours("Dataset", namespace, name))
+
+    def grants(self, namespace: str) -> Sequence[Parsed[DatasetGrantSpec]]:
+        """All DatasetGrants of a namespace."""
+        return self._copies.grants(namespace)
+
+    def consent_scope(self, namespace: str, name: str) -> Parsed[ConsentScopeSpec] | None:
+        """A ConsentScope."""
+        return cast("Parsed[ConsentScopeSpec] | None", self._ours("ConsentScope", namespace, name))
+
+    def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
+        """All PrivacyPolicies."""
+        return self._copies.policies()
+
+    def claim(self, namespace: str, name: str) -> Claim | None:
+        """A PersistentVolumeClaim; always read, never cached."""
+        raw = self._miss(("PersistentVolumeClaim", namespace, name))
+        return None if raw is None else claim_fact(raw)
+
+    def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
+        """The Datasets of this namespace, and those granted to it."""
+        own = (f"{namespace}/{name}" for name in self._copies.dataset_names(namespace))
+        return sorted({*own, *granted_datasets(self._copies.grants_to(namespace), namespace, kind)})
+
+    def _ours(self, kind: str, namespace: str, name: str) -> Any:
+        known = self._copies.parsed(kind, namespace, name)
+        return known if known is not None else self._miss((kind, namespace, name))
+
+    def _miss(self, key: Key) -> Any:
+        if key in self._learned:
+            found = self._learned[key]
+            return None if found is Absent else found
+        if key not in self.misses:
+            self.misses = (*self.misses, key)
+        return None

@@ -1,0 +1,230 @@
+"""The fact store: a job gets the facts it refers to and no others; changes, deletions and lagging copies are seen."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from mlprivacy.kube.client import KubeClient
+from mlprivacy.kube.facts import FactStore, touched_by
+from mlprivacy.kube.factstore_reads import ReadBudget
+from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.model import Dependency, Verdict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GROUP = "/apis/mlprivacy.dev/v1alpha1"
+
+
+def dataset(identity: str = "urn:x:y", scope: str | None = None) -> dict:
+    use = {"purpose": "train", "processing": "Training", "legalBasis": "eu-gdpr:A6-1-e"}
+    return {
+        "spec": {
+            "identity": identity,
+            "source": {"uri": "s3://x/y.parquet", "format": "Parquet", "secretRef": {"name": "mlp-sealed-x"}},
+            "subjects": {"column": "id", "kind": "patient", "atLeast": 1000},
+            "columns": [{"name": "id", "dataClass": "plain"}, {"name": "other", "dataClass": "unasked"}],
+            "uses": [use | ({"consentScope": scope} if scope else {})],
+        }
+    }
+
+
+def data_class() -> dict:
+    return {"spec": {"categories": ["user.demographic"], "sensitivity": "Internal"}}
+
+
+def grant(to: str, name: str) -> dict:
+    return {
+        "spec": {
+            "from": [{"namespace": to, "kind": "TrainingJob"}],
+            "to": [
+                {
+                    "kind": "Dataset",
+                    "name": name,
+                    "columns": ["id"],
+                    "purposes": ["train"],
+                    "processing": ["Training"],
+                }
+            ],
+        }
+    }
+
+
+def job(*names: str, claims: tuple[str, ...] = ()) -> dict:
+    volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c, "readOnly": True}} for c in claims]
+    container = {"name": "main", "image": "r.example/i@sha256:" + "0" * 64}
+    datasets = []
+    for name in names:
+        namespace, _, plain = name.rpartition("/")
+        use = {"name": plain, "columns": ["id"], "mountPath": f"/data/{plain}"}
+        datasets.append(use | ({"namespace": namespace} if namespace else {}))
+    return {
+        "kind": "TrainingJob",
+        "metadata": {"name": "job", "namespace": "team", "uid": "u"},
+        "spec": {
+            "purpose": "train",
+            "datasets": datasets,
+            "template": {"spec": {"containers": [container], "volumes": volumes}},
+        },
+    }
+
+
+async def world(api) -> None:
+    for name in ("team", "clinic", "other"):
+        await api.put(f"/api/v1/namespaces/{name}", {"metadata": {"labels": {"mlprivacy.dev/enforce": "enforce"}}})
+    await api.put(f"{GROUP}/dataclasses/plain", data_class())
+    await api.put(f"{GROUP}/dataclasses/unasked", data_class())
+    await api.put(f"{GROUP}/namespaces/team/datasets/own", dataset())
+    await api.put(f"{GROUP}/namespaces/clinic/datasets/visits", dataset("urn:c:v", scope="study"))
+    await api.put(f"{GROUP}/namespaces/clinic/datasets/secret", dataset("urn:c:s"))
+    await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/give", grant("team", "visits"))
+    await api.put(f"{GROUP}/namespaces/other/datasets/unrelated", dataset("urn:o:u"))
+
+
+@pytest.fixture
+async def store(api, client: KubeClient) -> AsyncIterator[FactStore]:
+    await world(api)
+    found = FactStore(client, backoff=(0.01, 0.05))
+    found.start()
+    assert await found.wait_synced(20)
+    yield found
+    await found.stop()
+
+
+async def test_a_job_gets_what_it_refers_to_and_nothing_else(store: FactStore) -> None:
+    facts = await store.gather(job("own", "clinic/visits"), NOW)
+
+    assert set(facts.datasets) == {("team", "own"), ("clinic", "visits")}
+    assert set(facts.data_classes) == {"plain"}, "the class of a column that is not asked for is not needed"
+    assert set(facts.namespaces) == {"team", "clinic"}
+    assert set(facts.grants) == {"clinic"}
+    assert facts.visible_datasets == (), "nothing is suggested where everything resolves"
+
+
+async def test_what_is_not_granted_is_neither_read_nor_suggested(store: FactStore, api) -> None:
+    before = api.count("GET")
+
+    facts = await store.gather(job("clinic/secret"), NOW)
+    nothing = await store.gather(job("clinic/nosuch"), NOW)
+
+    assert facts.datasets == {}
+    assert api.count("GET") == before, "a read would tell by its time whether the dataset exists"
+    assert facts.visible_datasets == nothing.visible_datasets == ("clinic/visits", "team/own")
+
+
+async def test_an_object_that_has_not_arrived_yet_is_read_once(store: FactStore, api) -> None:
+    await api.put(f"{GROUP}/namespaces/team/datasets/fresh", dataset("urn:t:f"), lost=True)
+
+    facts = await store.gather(job("fresh"), NOW)
+    again = await store.gather(job("fresh"), NOW)
+
+    assert ("team", "fresh") in facts.datasets
+    assert set(facts.data_classes) == {"plain"}
+    assert sum(path.endswith("/datasets/fresh") for _, path, _ in api.requests) == 1
+    assert again.datasets == {}, "within a second the same name is not read twice"
+
+
+async def test_reads_are_bounded(client: KubeClient, api) -> None:
+    await world(api)
+    store = FactStore(client, reads_per_second=1.0)
+
+    for index in range(50):
+        await store.gather(job(f"guess-{index}"), NOW)
+
+    assert sum("guess-" in path for _, path, _ in api.requests) <= 3
+
+
+async def test_a_change_is_told_and_changes_the_facts(store: FactStore, api, eventually) -> None:
+    told: list[tuple[Dependency, bool, bool]] = []
+    store.on_change(lambda what, old, new: told.append((what, old is not None, new is not None)))
+    assert (await store.gather(job("own"), NOW)).datasets[("team", "own")].spec.subjects.at_least == 1000
+    version = store.version
+
+    changed = dataset()
+    changed["spec"]["subjects"]["atLeast"] = 7
+    await api.put(f"{GROUP}/namespaces/team/datasets/own", changed)
+    await eventually(lambda: told)
+
+    assert told == [(Dependency("Dataset", "team", "own"), True, True)]
+    assert store.version > version
+    assert (await store.gather(job("own"), NOW)).datasets[("team", "own")].spec.subjects.at_least == 7
+
+
+async def test_a_status_write_tells_but_does_not_age_decisions(store: FactStore, api, eventually) -> None:
+    told: list[Dependency] = []
+    store.on_change(lambda what, _old, _new: told.append(what))
+    version = store.version
+
+    await api.put(f"{GROUP}/namespaces/team/datasets/own", dataset() | {"status": {"observedGeneration": 1}})
+    await eventually(lambda: told)
+
+    assert store.version == version
+
+
+async def test_a_deletion_missed_by_the_watch_is_found_on_the_next_list(store: FactStore, api, eventually) -> None:
+    assert evaluate(job("clinic/visits"), await store.gather(job("clinic/visits"), NOW)).verdict is not Verdict.DENY
+    await api.remove(f"{GROUP}/namespaces/clinic/datasetgrants/give", lost=True)
+    await api.compact()
+    await api.break_watches()
+
+    await eventually(lambda: not store.grants("clinic"))
+
+    facts = await store.gather(job("clinic/visits"), NOW)
+    assert facts.datasets == {}
+    assert evaluate(job("clinic/visits"), facts).verdict is Verdict.HOLD
+
+
+async def test_a_claim_is_read_for_each_decision(store: FactStore, api) -> None:
+    path = "/api/v1/namespaces/team/persistentvolumeclaims/models"
+    await api.put(path, {"spec": {"storageClassName": "encrypted", "accessModes": ["ReadOnlyMany"]}})
+
+    facts = await store.gather(job("own", claims=("models", "missing")), NOW)
+    await api.remove(path)
+    later = await store.gather(job("own", claims=("models",)), NOW)
+
+    assert facts.claims[("team", "models")].storage_class == "encrypted"
+    assert facts.claims[("team", "models")].read_only
+    assert ("team", "missing") not in facts.claims
+    assert later.claims == {}
+
+
+async def test_the_store_is_not_synced_while_a_definition_is_missing(client: KubeClient, api) -> None:
+    await world(api)
+    api.missing.add(f"{GROUP}/datasets")
+    store = FactStore(client, backoff=(0.01, 0.05))
+    store.start()
+
+    assert not await store.wait_synced(0.5)
+    assert any("datasets.mlprivacy.dev" in text for text in store.problems())
+    await store.stop()
+
+
+async def test_a_malformed_job_has_no_facts_and_raises_nothing(store: FactStore) -> None:
+    for raw in (
+        {},
+        {"kind": "TrainingJob", "metadata": None, "spec": []},
+        {"kind": "TrainingJob", "metadata": {"namespace": 7}, "spec": {"datasets": [{"name": {}}, 3, None]}},
+        {"kind": "InferenceJob", "metadata": {"namespace": ".."}, "spec": {"consentScope": {"name": "../.."}}},
+        {"kind": "TrainingJob", "metadata": {"namespace": "team"}, "spec": {"datasets": [{"name": "a/b\u0000"}]}},
+    ):
+        facts = await store.gather(raw, NOW)
+        assert json.dumps(sorted(map(str, facts.datasets))) == "[]"
+
+
+def test_the_budget_of_reads_refills_and_remembers_names() -> None:
+    now = [0.0]
+    budget = ReadBudget(1.0, clock=lambda: now[0])
+    names = [("Dataset", "team", f"d{i}") for i in range(4)]
+
+    assert [budget.take(name) for name in names] == [True, True, False, False]
+    now[0] = 5.0
+    assert budget.take(names[2])
+    assert not budget.take(names[2])
+    assert budget.take(names[3])
+
+
+def test_a_change_concerns_the_object_and_all_of_its_kind() -> None:
+    assert touched_by(Dependency("DatasetGrant", "clinic", "give")) == (
+        Dependency("DatasetGrant", "clinic", "give"),
+        Dependency("DatasetGrant", "clinic", "*"),
+    )
