@@ -72,7 +72,7 @@ class Canary:
                     if reply is not None:
                         writer.write(reply)
                         await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # a client that says nothing gets nothing
         finally:
             self._open -= 1

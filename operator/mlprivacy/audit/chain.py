@@ -6,8 +6,8 @@ that opens and verifies: the next segment is made as ``*.jsonl.new`` with its fi
 too); the full segment gets its ``segment-end`` record; the new one is renamed into place, the folder is synced.
 
 Idempotence: the ids of the newest ``remember`` records (by default 20,000, about 6 MB) are kept in memory and read
-back from the two newest segments at opening. An event whose id is among them is not written again; it gets the
-first one's receipt. An older id is written a second time, which is harmless and visible.
+back at opening, which follows the segments that hold them. An event whose id is among them is not written again; it
+gets the first one's receipt. An older id is written a second time, which is harmless and visible.
 """
 
 import contextlib
@@ -271,10 +271,15 @@ class Chain:
             self._begin(0, genesis(self.writer), None)
             self._adopt(reader.segment_name(1))
             return
-        if len(files) > 1:
-            self._recall(files[-2])
-        elif reader.first_seq(files[0]) != 1:
+        if len(files) == 1 and reader.first_seq(files[0]) != 1:
             raise LogCorrupt(self._corrupt(files[0], 1, "segments before it are missing"))
+        oldest = reader.first_seq(files[-1]) - self._remember
+        begin = max((index for index, path in enumerate(files) if reader.first_seq(path) <= oldest), default=0)
+        begin = min(begin, max(len(files) - 2, 0))  # the last but one at least: its end is the link to the last
+        if begin:
+            self._head = Head(self.writer, reader.first_seq(files[begin]) - 1, "")
+        for path in files[begin:-1]:
+            self._recall(path)
         torn = self._take(files[-1], repair=True)
         if not self._ended:
             for pending in self.directory.glob(f"*{reader.PENDING}"):
@@ -286,9 +291,8 @@ class Chain:
             self.commit()
 
     def _recall(self, path: Path) -> None:
-        """Reads the ids and the end of the last but one segment."""
+        """Follows a closed segment for its ids and its end."""
         self._path = path
-        self._head = Head(self.writer, reader.first_seq(path) - 1, "")
         for line in reader.lines(path):
             self._follow(line)
         if not self._ended:

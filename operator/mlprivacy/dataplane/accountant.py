@@ -75,6 +75,8 @@ class Accountant:
                 await self._converse(reader, writer, peer)
         except OSError:
             self._counters.inc(_ERRORS, "connection")
+        except asyncio.CancelledError:
+            pass  # the process ends; asyncio's streams would report this task's cancellation as an error
         finally:
             self._open -= 1
             writer.close()

@@ -112,8 +112,8 @@ class Responder:
                 response = await self._respond(reader)
                 writer.write(render(response))
                 await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client left or is too slow; nothing to say to it
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left or is too slow, or the process ends; nothing to say to it
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -151,8 +151,8 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, res
             for _ in range(4096):
                 if not await reader.read(MAX_HEAD):
                     return
-    except (OSError, TimeoutError):
-        pass  # the client left or is too slow
+    except (OSError, TimeoutError, asyncio.CancelledError):
+        pass  # the client left or is too slow, or the process ends
     finally:
         writer.close()
 
