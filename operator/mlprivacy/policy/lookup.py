@@ -1,0 +1,96 @@
+"""A lookup over raw objects held in memory: files for the CLI, dicts in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from mlprivacy.api.base import Parsed, parse_spec
+from mlprivacy.api.consent_scope import ConsentScopeSpec
+from mlprivacy.api.data_class import DataClassSpec
+from mlprivacy.api.dataset import DatasetSpec
+from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.facts import Claim
+from mlprivacy.policy.gather import claim_fact, granted_datasets
+
+CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PrivacyPolicy"})
+
+
+class ObjectLookup:
+    """Looks objects up among ``objects``: ours, Namespaces and PersistentVolumeClaims; others are ignored.
+
+    A namespaced object without metadata.namespace counts to ``default_namespace``. Of two objects with the same kind,
+    namespace and name the last one counts. ``apiVersion`` is not looked at.
+    """
+
+    def __init__(self, objects: Iterable[Mapping[str, Any]], *, default_namespace: str = "default") -> None:
+        self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
+        for obj in objects:
+            metadata = obj.get("metadata")
+            meta = metadata if isinstance(metadata, Mapping) else {}
+            kind, name = str(obj.get("kind") or ""), str(meta.get("name") or "")
+            namespace = "" if kind in CLUSTER_SCOPED else str(meta.get("namespace") or default_namespace)
+            if namespace and meta.get("namespace") != namespace:
+                obj = {**obj, "metadata": {**meta, "namespace": namespace}}  # noqa: PLW2901 - the same object, placed
+            self._raw[(kind, namespace, name)] = obj
+
+    def namespace_labels(self, name: str) -> Mapping[str, str] | None:
+        """Labels of a namespace, with the one that the API server adds; None when it is not among the objects."""
+        raw = self._raw.get(("Namespace", "", name))
+        if raw is None:
+            return None
+        metadata = raw.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+        return {**(labels if isinstance(labels, Mapping) else {}), "kubernetes.io/metadata.name": name}
+
+    def data_class(self, name: str) -> Parsed[DataClassSpec] | None:
+        """A DataClass, or None."""
+        return cast("Parsed[DataClassSpec] | None", self._get("DataClass", "", name))
+
+    def dataset(self, namespace: str, name: str) -> Parsed[DatasetSpec] | None:
+        """A Dataset, or None."""
+        return cast("Parsed[DatasetSpec] | None", self._get("Dataset", namespace, name))
+
+    def grants(self, namespace: str) -> Sequence[Parsed[DatasetGrantSpec]]:
+        """All DatasetGrants of a namespace."""
+        return cast("Sequence[Parsed[DatasetGrantSpec]]", self._all("DatasetGrant", namespace))
+
+    def consent_scope(self, namespace: str, name: str) -> Parsed[ConsentScopeSpec] | None:
+        """A ConsentScope, or None."""
+        return cast("Parsed[ConsentScopeSpec] | None", self._get("ConsentScope", namespace, name))
+
+    def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
+        """All PrivacyPolicies."""
+        return cast("Sequence[Parsed[PrivacyPolicySpec]]", self._all("PrivacyPolicy", ""))
+
+    def claim(self, namespace: str, name: str) -> Claim | None:
+        """A PersistentVolumeClaim, or None."""
+        raw = self._raw.get(("PersistentVolumeClaim", namespace, name))
+        return None if raw is None else claim_fact(raw)
+
+    def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
+        """The Datasets of this namespace and those granted to it."""
+        own = [f"{ns}/{name}" for k, ns, name in self._raw if k == "Dataset" and ns == namespace]
+        grants = cast("Sequence[Parsed[DatasetGrantSpec]]", self._all("DatasetGrant", None))
+        return sorted({*own, *granted_datasets(grants, namespace, kind)})
+
+    def _get(self, kind: str, namespace: str, name: str) -> Parsed[Any] | None:
+        key = (kind, namespace, name)
+        raw = self._raw.get(key)
+        info = kind_named(kind)
+        if raw is None or info is None:
+            return None
+        if key not in self._parsed:
+            self._parsed[key] = parse_spec(info, raw)
+        return self._parsed[key]
+
+    def _all(self, kind: str, namespace: str | None) -> list[Parsed[Any]]:
+        found = (
+            self._get(*key)
+            for key in sorted(self._raw)
+            if key[0] == kind and (namespace is None or key[1] == namespace)
+        )
+        return [parsed for parsed in found if parsed is not None]
