@@ -1,0 +1,151 @@
+"""The rendered objects as last seen, in few bytes each: enough to tell what runs and what was changed by others."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from mlprivacy.api import names
+from mlprivacy.controller.store import JobKey
+from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.informer import Informer
+from mlprivacy.kube.resources import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    JOBS,
+    NETWORKPOLICIES,
+    PODS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    Resource,
+)
+
+SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+CONTROL_RESOURCES = (SERVICEACCOUNTS, NETWORKPOLICIES, CONFIGMAPS, SERVICES)
+WORKLOAD_RESOURCES = (JOBS, DEPLOYMENTS)
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
+
+
+def owner_of(obj: Object) -> JobKey | None:
+    """The job that a rendered object belongs to, by its labels."""
+    metadata = obj["metadata"]
+    labels = metadata.get("labels") or {}
+    for kind, label in (("TrainingJob", names.LABEL_TRAINING_JOB), ("InferenceJob", names.LABEL_INFERENCE_JOB)):
+        if label in labels:
+            return JobKey(kind, metadata.get("namespace", ""), labels[label])
+    return None
+
+
+def frozen_part(obj: Object) -> str:
+    """A digest of what nobody but the operator may change on a workload: labels, owners, annotations, generation."""
+    metadata = obj["metadata"]
+    annotations = {
+        k: v
+        for k, v in (metadata.get("annotations") or {}).items()
+        if k.startswith(names.GROUP)  # controllers write others, such as deployment.kubernetes.io/revision
+    }
+    part = [metadata.get("labels"), metadata.get("ownerReferences"), annotations, metadata.get("generation")]
+    return hashlib.sha256(orjson.dumps(part, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
+
+
+def _identity(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    return {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "metadata": {key: metadata[key] for key in _METADATA if key in metadata},
+    }
+
+
+def _workload(obj: Object) -> Object:
+    small = _identity(obj)
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    annotations = obj["metadata"].get("annotations") or {}
+    small["metadata"]["annotations"] = {k: v for k, v in annotations.items() if k == names.ANNOTATION_DECISION}
+    small["frozen"] = frozen_part(obj)
+    small["spec"] = {key: spec[key] for key in ("suspend", "replicas") if key in spec}
+    small["status"] = {
+        key: status[key]
+        for key in ("active", "ready", "succeeded", "failed", "readyReplicas", "availableReplicas", "completionTime")
+        if key in status
+    }
+    small["status"]["conditions"] = [
+        {key: c.get(key) for key in ("type", "status", "reason", "message", "lastTransitionTime")}
+        for c in status.get("conditions") or []
+        if c.get("status") == "True"
+    ]
+    return small
+
+
+def _pod(obj: Object) -> Object:
+    small = _identity(obj)
+    status = obj.get("status") or {}
+    small["status"] = {"phase": status.get("phase")}
+    for container in status.get("initContainerStatuses") or []:
+        if container.get("name") == names.CONTAINER_SEAL:
+            state = (container.get("state") or {}).get("terminated") or {}
+            small["status"]["seal"] = {"exitCode": state.get("exitCode"), "message": state.get("message")}
+    return small
+
+
+class Children:
+    """Informers of everything we render. Pods that ended are not kept."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self.informers: dict[str, Informer] = {}
+        for resource in CONTROL_RESOURCES:
+            self._add(client, resource, metadata_only=True, transform=_identity)
+        for resource in WORKLOAD_RESOURCES:
+            self._add(client, resource, transform=_workload)
+        self._add(client, PODS, transform=_pod, field_selector="status.phase!=Succeeded")
+
+    def _add(self, client: KubeClient, resource: Resource, **options: Any) -> None:
+        self.informers[resource.kind] = Informer(
+            client,
+            resource,
+            label_selector=SELECTOR,
+            indexers={"owner": _owners},
+            name=f"rendered/{resource.plural}",
+            **options,
+        )
+
+    def on_change(self, callback: Callable[[Object | None, Object | None], None]) -> None:
+        """Call ``callback(old, new)`` after each change of any of them."""
+        for informer in self.informers.values():
+            informer.on_change(callback)
+
+    def start(self) -> None:
+        """Watch in the background."""
+        for informer in self.informers.values():
+            informer.start()
+
+    async def stop(self) -> None:
+        """End the watches."""
+        await asyncio.gather(*(i.stop() for i in self.informers.values()))
+
+    async def wait_synced(self) -> None:
+        """Until each was read completely once."""
+        await asyncio.gather(*(i.wait_synced() for i in self.informers.values()))
+
+    @property
+    def synced(self) -> bool:
+        """True once all were read."""
+        return all(i.synced for i in self.informers.values())
+
+    def of(self, kind: str, key: JobKey, uid: str) -> list[Object]:
+        """The objects of ``kind`` that belong to this very job."""
+        found: Iterable[Object] = self.informers[kind].objects_by_index("owner", _index_key(key))
+        return [o for o in found if (o["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID) == uid]
+
+
+def _index_key(key: JobKey) -> str:
+    return f"{key.kind}/{key.namespace}/{key.name}"
+
+
+def _owners(obj: Object) -> list[str]:
+    owner = owner_of(obj)
+    return [_index_key(owner)] if owner else []

@@ -1,0 +1,39 @@
+"""Settings of the controller process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlprivacy.controller.writes import Write
+
+
+def _nothing(_: Write) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Settings of the controller.
+
+    ``canary`` is ``IP:TCP:UDP``; when None the ClusterIP of the collector's Service is used. ``simulated_nodes`` says
+    that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``after_write`` is called after each
+    API write of a reconcile; tests end the process there.
+    """
+
+    namespace: str
+    dataplane_image: str
+    collector_url: str
+    kubeconfig: str | None = None
+    health_host: str = "0.0.0.0"
+    health_port: int = 8082
+    tls_secret: str = "mlprivacy-controller-tls"  # noqa: S105 - a Secret's name
+    canary: str | None = None
+    simulated_nodes: bool = False
+    workers: int = 8
+    admission_hosts: tuple[str, ...] = ()
+    collector_hosts: tuple[str, ...] = ()
+    webhooks: bool = True
+    identity: str | None = None
+    default_ttl_seconds: int | None = None
+    after_write: Callable[[Write], None] = _nothing

@@ -1,0 +1,210 @@
+"""The status of a job: conditions, decision, assurance. Pure; equal in, equal out, so that nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mlprivacy.api.reasons import ConditionType as C
+from mlprivacy.api.reasons import Reason
+from mlprivacy.controller.plan import Phase
+from mlprivacy.kube.conditions import ConditionStatus, bounded, set_condition
+from mlprivacy.policy.model import Decision, Verdict
+
+FINDINGS_SHOWN = 16
+_REFERENCE_REASONS = frozenset(
+    {
+        Reason.DATASET_NOT_FOUND,
+        Reason.DATA_CLASS_NOT_FOUND,
+        Reason.CONSENT_SCOPE_NOT_FOUND,
+        Reason.REF_NOT_PERMITTED,
+        Reason.INVALID_REFERENCE,
+        Reason.PACK_NOT_FOUND,
+    }
+)
+Tri = tuple[ConditionStatus, Reason, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a reconcile, for the status.
+
+    ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``stalled`` says that nothing
+    will change without people.
+    """
+
+    phase: Phase
+    reason: Reason
+    message: str = ""
+    attempt: int = 0
+    controls: Tri | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    receipt: str | None = None
+    rendered: tuple[tuple[str, str], ...] = ()
+    simulated: bool = False
+    stalled: bool = False
+
+
+def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    """The whole status to be written.
+
+    Args:
+        raw: the job as last seen.
+        decision: the decision in force.
+        outcome: what came of the reconcile.
+        now: the time, for lastTransitionTime.
+    """
+    generation = int(raw["metadata"].get("generation") or 0)
+    conditions: Any = (raw.get("status") or {}).get("conditions")
+    for type_, (status, reason, message) in _conditions(raw["kind"], decision, outcome).items():
+        conditions = set_condition(conditions, type_, status, reason, message, observed_generation=generation, now=now)
+    return {
+        "observedGeneration": generation,
+        "conditions": conditions,
+        "decision": {
+            "verdict": decision.verdict.value,
+            "mode": decision.mode,
+            "digest": decision.digest,
+            "findings": [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]],
+        },
+        "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
+        "attempt": outcome.attempt or None,
+        "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
+        "receipt": outcome.receipt,
+        "startedAt": outcome.started_at,
+        "finishedAt": outcome.finished_at,
+    }
+
+
+def changed(raw: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether writing ``status`` would change anything."""
+    return _bare(raw.get("status") or {}) != _bare(status)
+
+
+def _bare(value: Any) -> Any:
+    """Without what is absent in one form and null or empty in another."""
+    if isinstance(value, Mapping):
+        return {k: _bare(v) for k, v in value.items() if v is not None and v != []}
+    if isinstance(value, list | tuple):
+        return [_bare(v) for v in value]
+    return value
+
+
+def _finding(finding: dict[str, Any]) -> dict[str, Any]:
+    limits = {"path": 240, "message": 1000, "remedy": 1000}
+    return {k: bounded(v, limits[k]) if k in limits else v for k, v in finding.items()}
+
+
+def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]:
+    training = kind == "TrainingJob"
+    found: dict[C, Tri] = {
+        C.ACCEPTED: _accepted(decision),
+        C.RESOLVED_REFS: _resolved(decision),
+        C.CONTROLS_READY: outcome.controls or ("False", Reason.CONTROLS_PENDING, "nothing is rendered"),
+    }
+    if training:
+        found[C.DATA_READY] = (
+            "False",
+            Reason.NO_DATA_GATE,
+            "there is no data gate yet, so mountPath of every dataset is empty",
+        )
+    else:
+        found[C.SERVING_READY] = (
+            "False",
+            Reason.NO_GATEWAY_PROXY,
+            "the gateway can not forward requests yet, so it refuses every one",
+        )
+    found[C.RUNNING] = _running(outcome)
+    if training:
+        done = outcome.phase is Phase.SUCCEEDED
+        found[C.COMPLETED] = (
+            "True" if done else "False",
+            outcome.reason,
+            outcome.message or ("the attempt ended well" if done else "the attempt has not ended well"),
+        )
+    found[C.READY] = _ready(decision, outcome)
+    found[C.STALLED] = _stalled(decision, outcome)
+    found[C.SUSPENDED] = (
+        ("True", outcome.reason, outcome.message or _stop_sentence(decision, outcome))
+        if outcome.phase is Phase.STOPPED
+        else ("False", Reason.NOT_SUSPENDED, "nothing suspends it")
+    )
+    return found
+
+
+def _accepted(decision: Decision) -> Tri:
+    if decision.verdict is Verdict.ALLOW:
+        if decision.warnings:
+            return "True", Reason.ALLOWED_WITH_WARNINGS, _sentences(decision)
+        return "True", Reason.ALLOWED, "the decision allows the job; controls satisfied, which is no legal advice"
+    if decision.verdict is Verdict.DENY:
+        invalid = all(f.reason is Reason.INVALID_SPEC for f in decision.blocking)
+        return "False", Reason.INVALID_SPEC if invalid else Reason.REFUSED, _sentences(decision)
+    return "Unknown", decision.blocking[0].reason, _sentences(decision)
+
+
+def _resolved(decision: Decision) -> Tri:
+    open_refs = [f for f in decision.findings if f.reason in _REFERENCE_REASONS]
+    if open_refs:
+        return "False", open_refs[0].reason, " ".join(f"{f.path}: {f.message}." for f in open_refs[:4])
+    return "True", Reason.REFS_RESOLVED, "every name the job refers to resolves and is granted"
+
+
+def _running(outcome: Outcome) -> Tri:
+    if outcome.phase is Phase.RUNNING:
+        if outcome.simulated:
+            return (
+                "True",
+                Reason.SIMULATED,
+                "a simulated node says that it runs; this proves objects and order, never a process",
+            )
+        return "True", Reason.ATTEMPT_RUNNING, "it runs"
+    return "False", outcome.reason, outcome.message or "nothing of it runs"
+
+
+def _ready(decision: Decision, outcome: Outcome) -> Tri:
+    match outcome.phase:
+        case Phase.REFUSED:
+            return "False", Reason.REFUSED, _sentences(decision)
+        case Phase.HELD:
+            return "Unknown", outcome.reason, _sentences(decision)
+        case Phase.STOPPED:
+            return "False", outcome.reason, outcome.message or _stop_sentence(decision, outcome)
+        case Phase.FAILED:
+            return "False", outcome.reason, outcome.message or "the attempt failed"
+        case Phase.SUCCEEDED:
+            return "True", Reason.SUCCEEDED, "the attempt ended well"
+        case Phase.RUNNING:
+            return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
+        case Phase.STARTING:
+            if outcome.stalled:
+                return "False", outcome.reason, outcome.message
+            if outcome.controls and outcome.controls[0] == "True":
+                return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
+            return "Unknown", outcome.reason, outcome.message or "its controls are being made"
+
+
+def _stalled(decision: Decision, outcome: Outcome) -> Tri:
+    if outcome.phase is Phase.REFUSED:
+        return "True", Reason.REFUSED, _sentences(decision)
+    if outcome.phase is Phase.FAILED or outcome.stalled:
+        return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
+    return "False", Reason.PROGRESSING, "nothing for people to do"
+
+
+def _stop_sentence(decision: Decision, outcome: Outcome) -> str:
+    if outcome.reason is Reason.NO_LONGER_ALLOWED:
+        return "stopped, since it is not allowed any more. " + _sentences(decision)
+    if outcome.reason is Reason.SUSPENDED_BY_USER:
+        return "stopped, since spec.suspend is true"
+    return "stopped; a new attempt follows"
+
+
+def _sentences(decision: Decision, most: int = 4) -> str:
+    shown = decision.blocking or decision.warnings
+    text = " ".join(f.sentence().rstrip(".") + "." for f in shown[:most])
+    rest = len(shown) - most
+    return text + (f" And {rest} more; see status.decision.findings." if rest > 0 else "")
