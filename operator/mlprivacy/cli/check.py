@@ -1,0 +1,161 @@
+"""``mlprivacy check``: the decision on jobs in files, offline, with the exit code that a pipeline needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlprivacy.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from mlprivacy.cli.offline import Judged, Judgement
+
+EPILOG = """\b
+Exit codes, the worst of all files counts (2, then 1, then 3, then 0):
+  0  every job is allowed (warnings included)
+  1  a job is refused
+  2  bad input: a file can not be read, an object has unknown or wrong fields
+  3  a job is held: something it needs is missing
+
+Only the API server and the operator in the cluster check what changes over time (immutable fields, a withdrawn scope
+that returns), who is allowed to write (RBAC, guard policies), the rendered Job and Pod (quota, Pod Security, unknown
+classes) and everything that is not in the files. A dataset that is not in the files is held, not refused."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|-...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "sarif"]),
+    default="text",
+    show_default=True,
+    help="How to print: text for people, json for programs, sarif 2.1.0 for code scanning.",
+)
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, help="Namespace of objects that do not name one."
+)
+@click.option(
+    "--namespace-label",
+    "namespace_labels",
+    multiple=True,
+    metavar="NS=MODE",
+    help="Judge as if the namespace NS were labelled mlprivacy.dev/enforce=MODE (enforce, warn, audit). Repeatable.",
+)
+@click.option(
+    "--default-mode",
+    type=click.Choice(["enforce", "warn", "audit"]),
+    help="The mode of namespaces that are not in the files. Without it jobs there are held as not governed.",
+)
+@click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
+def command(  # noqa: PLR0917 - one per option
+    paths: tuple[str, ...],
+    output: str,
+    namespace: str,
+    namespace_labels: tuple[str, ...],
+    default_mode: str | None,
+    now: str | None,
+) -> None:
+    """Decide on the jobs in files, as the operator would.
+
+    Reads YAML and JSON by kubectl's rules, folders with all that is below them, and `-` for the standard input. Jobs
+    are judged together with the namespaces, classes, datasets, grants, consent scopes and policies in the same files.
+    All kinds of mlprivacy are checked strictly: an unknown field is an error, as it is in `kubectl apply`.
+    """
+    from mlprivacy.cli import objects, offline  # noqa: PLC0415 - a quick start for the other commands
+
+    settings = offline.Settings(offline.parse_now(now), offline.parse_modes(namespace_labels), default_mode)
+    found = objects.read(paths, default_namespace=namespace)
+    if not found.files and not found.bad:
+        raise CliError(
+            f"There is no {', '.join(objects.SUFFIXES)} file in {', '.join(paths)}; name the files to check."
+        )
+    judgement = offline.judge(found, settings)
+    if output == "json":
+        import json  # noqa: PLC0415
+
+        click.echo(json.dumps(as_json(judgement), indent=2, ensure_ascii=False))
+    elif output == "sarif":
+        import json  # noqa: PLC0415
+
+        from mlprivacy.cli import sarif  # noqa: PLC0415
+
+        click.echo(json.dumps(sarif.report(judgement), indent=2, ensure_ascii=False))
+    else:
+        print_text(judgement)
+    click.get_current_context().exit(judgement.exit_code)
+
+
+def as_json(judgement: Judgement) -> dict[str, Any]:
+    """The whole judgement for programs."""
+    return {
+        "exitCode": judgement.exit_code,
+        "jobs": [_job_json(judged) for judged in judgement.judged],
+        "errors": [
+            {
+                "file": bad.place.file,
+                "line": bad.place.line,
+                "column": bad.place.column,
+                "object": bad.what,
+                "path": bad.path,
+                "message": bad.message,
+            }
+            for bad in judgement.bad
+        ],
+        "otherObjects": judgement.objects.foreign,
+    }
+
+
+def _job_json(judged: Judged) -> dict[str, Any]:
+    item, decision = judged.item, judged.decision
+    body = decision.as_dict()
+    for entry, finding in zip(body["findings"], decision.findings, strict=True):
+        place = item.place_of(finding.path)
+        entry |= {"line": place.line, "column": place.column}
+    return {
+        "file": item.file,
+        "line": item.node.line,
+        "digest": decision.digest,
+        **body,
+        "validUntil": decision.valid_until.isoformat() if decision.valid_until else None,
+    }
+
+
+def print_text(judgement: Judgement) -> None:
+    """The judgement for people."""
+    from mlprivacy.cli import style  # noqa: PLC0415
+
+    for bad in judgement.bad:
+        word = style.coloured("BAD     ", "red", bold=True)
+        subject = f"  {bad.what}" if bad.what else ""
+        path = f"  {bad.path}" if bad.path else ""
+        click.echo(f"{word}{style.printable(subject + path)}  {bad.place}")
+        for line in style.paragraph(bad.message, "           "):
+            click.echo(line)
+    for judged in judgement.judged:
+        decision, item = judged.decision, judged.item
+        mode = f"mode {decision.mode}" if decision.mode else "no mode"
+        click.echo(f"{style.heading(decision)}  {item.what}  ({mode})  {item.place}")
+        for finding in decision.findings:
+            where = item.place_of(finding.path)
+            for line in style.finding_lines(finding, f"line {where.line}" if where.line else ""):
+                click.echo(line)
+    click.echo(summary(judgement))
+
+
+def summary(judgement: Judgement) -> str:
+    """One line that counts."""
+    from collections import Counter  # noqa: PLC0415
+
+    from mlprivacy.cli.style import verdict_word  # noqa: PLC0415
+
+    counts = Counter(verdict_word(judged.decision).lower() for judged in judgement.judged)
+    parts = [f"{counts[word]} {word}" for word in ("allowed", "warned", "refused", "held") if counts[word]]
+    jobs = len(judgement.judged)
+    text = f"{jobs} job{'' if jobs == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+    if judgement.bad:
+        text += f"; {len(judgement.bad)} problem{'' if len(judgement.bad) == 1 else 's'} in the files"
+    if judgement.objects.foreign:
+        text += f"; {judgement.objects.foreign} objects of other kinds were not looked at"
+    return text + "."
