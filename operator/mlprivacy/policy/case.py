@@ -14,7 +14,7 @@ from mlprivacy.api.dataset import DatasetSpec, Use
 from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
-from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.facts import Claim, Facts
 from mlprivacy.policy.matching import covers
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.rule import ParameterValue
@@ -54,6 +54,10 @@ class UsedDataset:
     def foreign(self) -> bool:
         """True when the dataset lives in another namespace than the job."""
         return self.grant is not None
+
+    def granted(self, column: str) -> bool:
+        """True when the job may ask for ``column``: its own namespace's, or listed by the grant."""
+        return self.grant is None or column in self.grant.columns
 
     def column_classes(self) -> Mapping[str, str]:
         """Class of each column that exists."""
@@ -134,6 +138,11 @@ class Case:
         """A consent scope; remembered as something the decision rests on."""
         self.touched.add(Dependency("ConsentScope", namespace, name))
         return self.facts.consent_scopes.get((namespace, name))
+
+    def claim(self, name: str) -> Claim | None:
+        """A PersistentVolumeClaim of the job's namespace; remembered as something the decision rests on."""
+        self.touched.add(Dependency("PersistentVolumeClaim", self.namespace, name))
+        return self.facts.claims.get((self.namespace, name))
 
     def expires(self, moment: datetime) -> None:
         """Remember that the decision can change at ``moment`` by time alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from mlprivacy.api.base import Parsed
 from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
@@ -13,15 +14,18 @@ from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
 from mlprivacy.policy.case import Case, ClassUse, UsedDataset
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.matching import covered_by_any
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.rule import Raised, missing
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def find_grant(
     facts: Facts, *, owner: str, kind: str, name: str, by_namespace: str, by_kind: str
 ) -> Iterator[tuple[Parsed[DatasetGrantSpec], GrantTo]]:
-    """Grants in ``owner`` that let ``by_kind`` of ``by_namespace`` refer to ``kind``/``name`` now."""
-    for grant in facts.grants.get(owner, ()):
+    """Grants in ``owner`` that let ``by_kind`` of ``by_namespace`` refer to ``kind``/``name`` now, by name."""
+    for grant in sorted(facts.grants.get(owner, ()), key=lambda g: g.name):
         spec = grant.spec
         if spec is None or grant.namespace != owner:
             continue
@@ -36,6 +40,13 @@ def find_grant(
         for to in spec.to:
             if to.kind == kind and to.name == name:
                 yield grant, to
+
+
+def _freedom(grant: Parsed[DatasetGrantSpec]) -> tuple[bool, datetime]:
+    """Ranks grants that cover the same: one that counts no uses first, then the one that lasts longest."""
+    spec = grant.spec
+    ends = parse_time(spec.expires_at) if spec is not None and spec.expires_at is not None else _NEVER
+    return spec is None or spec.max_uses is None, ends
 
 
 class Resolver:
@@ -89,18 +100,8 @@ class Resolver:
                     )
                 )
                 return None
-            chosen = max(grants, key=lambda g: self._grant_fits(g[1], asked, purpose))
-            if chosen[0].spec is not None and chosen[0].spec.expires_at is not None:
-                self.expiries.append(chosen[0].spec.expires_at)
-            if chosen[0].spec is not None and chosen[0].spec.max_uses is not None:
-                self.problems.append(
-                    missing(
-                        path,
-                        f"the grant of {owner}/{asked.name} has maxUses, and uses are not counted yet",
-                        "ask the data owner for a grant with expiresAt instead of maxUses",
-                        reason=Reason.NOT_ENFORCED_HERE,
-                    )
-                )
+            chosen = max(grants, key=lambda g: (*self._fit(g[1], asked, purpose), *_freedom(g[0])))
+            self._rely_on(chosen[0], path, f"{owner}/{asked.name}")
         dataset = self.facts.datasets.get((owner, asked.name))
         if dataset is None:
             self.problems.append(
@@ -115,6 +116,7 @@ class Resolver:
         if dataset.spec is None:
             self.problems.append(self._unreadable(path, "Dataset", f"{owner}/{asked.name}"))
             return None
+        self._governed(owner, path)
         return UsedDataset(
             index=index,
             asked=asked,
@@ -124,21 +126,51 @@ class Resolver:
             granted_by=chosen[0] if chosen else None,
         )
 
-    def _grant_fits(self, grant: GrantTo, asked: DatasetUse, purpose: str) -> tuple[int, int, int]:
-        """Ranks grants, so that one that covers the request is chosen over one that covers a part of it."""
-        from mlprivacy.policy.matching import covered_by_any  # noqa: PLC0415
+    @property
+    def processing(self) -> str:
+        """What the job does with the data."""
+        return "Training" if self.kind == "TrainingJob" else "Inference"
 
-        processing = "Training" if self.kind == "TrainingJob" else "Inference"
+    def _fit(self, grant: GrantTo, asked: DatasetUse, purpose: str) -> tuple[bool, bool, int]:
+        """Ranks grants, so that one that covers the request is chosen over one that covers a part of it."""
         columns = len(set(asked.columns) & set(grant.columns))
-        return (int(processing in grant.processing), int(covered_by_any(grant.purposes, purpose)), columns)
+        return self.processing in grant.processing, covered_by_any(grant.purposes, purpose), columns
+
+    def _rely_on(self, grant: Parsed[DatasetGrantSpec], path: str, ref: str) -> None:
+        """Remembers when the grant ends, and holds when it counts uses."""
+        if grant.spec is None:
+            return
+        if grant.spec.expires_at is not None:
+            self.expiries.append(grant.spec.expires_at)
+        if grant.spec.max_uses is not None:
+            self.problems.append(
+                missing(
+                    path,
+                    f"the grant of {ref} has maxUses, and uses are not counted yet",
+                    "ask the data owner for a grant with expiresAt instead of maxUses",
+                    reason=Reason.NOT_ENFORCED_HERE,
+                )
+            )
+
+    def _governed(self, owner: str, path: str) -> None:
+        """Holds when the labels of the data's namespace are not known: its label could be the stricter one."""
+        if owner != self.namespace and owner not in self.facts.namespaces:
+            self.problems.append(
+                missing(
+                    path,
+                    f"the labels of the namespace {owner} are not known (yet), so it is not known how strictly its "
+                    "data is governed",
+                    f"wait until the namespace {owner} is seen; offline, add it to the files",
+                )
+            )
 
     def classes_of_datasets(self, datasets: tuple[UsedDataset, ...]) -> tuple[ClassUse, ...]:
-        """Classes of the columns asked for."""
+        """Classes of the columns asked for. What is not granted is not looked at, or findings would tell its class."""
         found: dict[str, ClassUse] = {}
         for dataset in datasets:
             known = dataset.column_classes()
             for position, column in enumerate(dataset.asked.columns):
-                if column in known:
+                if column in known and dataset.granted(column):
                     self._class(found, known[column], f"{dataset.path}.columns[{position}]")
         return tuple(found.values())
 
@@ -177,10 +209,16 @@ class Resolver:
         owner = spec.consent_scope.namespace or self.namespace
         name = spec.consent_scope.name
         if owner != self.namespace:
-            self.touched.add(Dependency("DatasetGrant", owner, "*"))
-            self.touched.add(Dependency("ConsentScope", owner, name))
-            grants = list(
-                find_grant(
+            self.touched.update(
+                (
+                    Dependency("Namespace", "", owner),
+                    Dependency("DatasetGrant", owner, "*"),
+                    Dependency("ConsentScope", owner, name),
+                )
+            )
+            grants = [
+                grant
+                for grant, to in find_grant(
                     self.facts,
                     owner=owner,
                     kind="ConsentScope",
@@ -188,20 +226,22 @@ class Resolver:
                     by_namespace=self.namespace,
                     by_kind=self.kind,
                 )
-            )
+                if (not to.processing or self.processing in to.processing)
+                and (not to.purposes or covered_by_any(to.purposes, spec.purpose))
+            ]
             if not grants:
                 self.problems.append(
                     missing(
                         "spec.consentScope",
                         f"the consent scope {owner}/{name} does not exist or is not granted to {self.kind}s of "
-                        f"namespace {self.namespace}",
+                        f"namespace {self.namespace} for the purpose {spec.purpose}",
                         f"ask the data owner of namespace {owner} for a DatasetGrant to kind ConsentScope, or correct "
                         "the name",
                         reason=Reason.REF_NOT_PERMITTED,
                     )
                 )
                 return
-            self.expiries.extend(g.spec.expires_at for g, _ in grants[:1] if g.spec and g.spec.expires_at)
+            self._rely_on(max(grants, key=_freedom), "spec.consentScope", f"{owner}/{name}")
         scope = case.scope(owner, name)
         if scope is None:
             self.problems.append(
@@ -214,9 +254,12 @@ class Resolver:
             )
         elif scope.spec is None:
             self.problems.append(self._unreadable("spec.consentScope", "ConsentScope", f"{owner}/{name}"))
+        else:
+            self._governed(owner, "spec.consentScope")
 
     def _suggest(self, owner: str, name: str) -> str:
-        close = difflib.get_close_matches(f"{owner}/{name}", self.facts.visible_datasets, n=2, cutoff=0.75)
+        others = [ref for ref in self.facts.visible_datasets if ref != f"{owner}/{name}"]
+        close = difflib.get_close_matches(f"{owner}/{name}", others, n=2, cutoff=0.75)
         return f" Did you mean {' or '.join(close)}?" if close else ""
 
     @staticmethod

@@ -34,7 +34,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Raised:
-    """What a check yields when something is wrong or unknown; the engine turns it into a finding."""
+    """What a check yields when something is wrong or unknown; the engine turns it into a finding.
+
+    ``boundary`` marks what a DatasetGrant does not cover: that is access, not policy, so in a mode or under an override
+    that would let a breach pass it holds the job, as a reference without any grant does.
+    """
 
     path: str
     message: str
@@ -42,6 +46,7 @@ class Raised:
     reason: Reason = Reason.BREACH
     hold: bool = False
     private: bool = False
+    boundary: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,23 @@ class Rule:
         return next((p for p in self.parameters if p.name == name), None)
 
 
-def breach(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
-    """A known breach."""
-    return Raised(path, message, remedy, private=private)
+def breach(
+    path: str, message: str, remedy: str | None = None, *, private: bool = False, boundary: bool = False
+) -> Raised:
+    """A known breach; ``boundary`` when a DatasetGrant does not reach that far."""
+    return Raised(path, message, remedy, private=private, boundary=boundary)
 
 
-def missing(path: str, message: str, remedy: str | None = None, *, reason: Reason = Reason.FACT_MISSING) -> Raised:
+def missing(
+    path: str,
+    message: str,
+    remedy: str | None = None,
+    *,
+    reason: Reason = Reason.FACT_MISSING,
+    private: bool = False,
+) -> Raised:
     """A fact the rule needs and does not have: Hold, never Allow."""
-    return Raised(path, message, remedy, reason=reason, hold=True)
+    return Raised(path, message, remedy, reason=reason, hold=True, private=private)
 
 
 def oblige(demand: Demand, value: str | int) -> Obligation:

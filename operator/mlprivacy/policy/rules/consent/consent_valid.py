@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 from mlprivacy.api.base import Parsed, Sensitivity
 from mlprivacy.api.consent_scope import ConsentScopeSpec
 from mlprivacy.api.dataset import Use
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy.case import Case, ClassUse, UsedDataset
-from mlprivacy.policy.durations import parse_duration, parse_time
+from mlprivacy.policy.durations import later, parse_duration, parse_time
 from mlprivacy.policy.facts import Capability
 from mlprivacy.policy.matching import covered_by_any
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+
+SKEW = timedelta(minutes=5)  # how far the clock that dated a snapshot may be ahead of ours
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -21,19 +24,28 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     bases = case.words("consent-valid", "consentBases")
     for dataset in case.datasets:
         uses = dataset.lawful_uses(case.purpose, case.processing)
-        if not uses or any(not _rests_on_consent(use, bases) for use in uses):
-            continue
         known = dataset.column_classes()
         classes = case.classes_of(known[c] for c in dataset.asked.columns if c in known)
+        if any(c.spec.special_category for c in classes):
+            # One use must carry the job alone: a condition of one and a basis of another are no permission.
+            uses = tuple(use for use in uses if use.condition is not None) or uses
+        if not uses or any(not _rests_on_consent(use, bases) for use in uses):
+            continue
         answers = [list(_use(case, dataset, use, classes)) for use in uses]
-        if all(answers):  # none of the uses is free of problems: show the one that lacks least
-            yield from min(answers, key=len)
+        if all(answers):  # none of the uses is free of problems: show one that only waits, else what lacks least
+            yield from min(answers, key=lambda found: (not all(item.hold for item in found), len(found)))
     if case.kind == "InferenceJob":
         yield from _inference(case, bases)
 
 
 def _rests_on_consent(use: Use, bases: tuple[str, ...]) -> bool:
-    return use.consent_scope is not None or use.legal_basis in bases or (use.condition or "") in bases
+    return use.consent_scope is not None or _is_consent(use.legal_basis, bases) or _is_consent(use.condition, bases)
+
+
+def _is_consent(basis: str | None, bases: tuple[str, ...]) -> bool:
+    """True for a key of consent and for its kinds: A6-1-a covers DPV's A6-1-a-explicit-consent, in any case."""
+    key = (basis or "").lower()
+    return any(key == b.lower() or key.startswith(b.lower() + "-") for b in bases)
 
 
 def _use(case: Case, dataset: UsedDataset, use: Use, classes: tuple[ClassUse, ...]) -> Iterator[Raised]:
@@ -53,6 +65,7 @@ def _use(case: Case, dataset: UsedDataset, use: Use, classes: tuple[ClassUse, ..
             f"the consent scope {dataset.namespace}/{use.consent_scope} of {dataset.ref} does not exist (yet)",
             f"ask the data owner of namespace {dataset.namespace} to create it",
             reason=Reason.CONSENT_SCOPE_NOT_FOUND,
+            private=dataset.foreign,
         )
         return
     yield from _covers(case, scope, classes, path, private=dataset.foreign)
@@ -61,7 +74,7 @@ def _use(case: Case, dataset: UsedDataset, use: Use, classes: tuple[ClassUse, ..
 def _inference(case: Case, bases: tuple[str, ...]) -> Iterator[Raised]:
     spec = case.inference
     if spec.consent_scope is None:
-        basis = next((b for b in (spec.legal_basis, spec.condition) if b in bases), None)
+        basis = next((b for b in (spec.legal_basis, spec.condition) if _is_consent(b, bases)), None)
         if basis is not None:
             yield breach(
                 "spec.consentScope",
@@ -84,6 +97,7 @@ def _covers(
             f"the consent scope {scope.ref} can not be read by this version",
             "look at its conditions, or upgrade the operator",
             reason=Reason.INVALID_REFERENCE,
+            private=private,
         )
         return
     if spec.state == "Withdrawn":
@@ -116,32 +130,42 @@ def _covers(
             "leave it out, or use a consent scope that covers the class",
             private=private,
         )
-    yield from _fresh(case, scope, path)
+    yield from _fresh(case, scope, path, private=private)
 
 
-def _fresh(case: Case, scope: Parsed[ConsentScopeSpec], path: str) -> Iterator[Raised]:
+def _fresh(case: Case, scope: Parsed[ConsentScopeSpec], path: str, *, private: bool) -> Iterator[Raised]:
     """The age of the snapshot, once there is a data gate that takes one. Without a gate no data flows."""
     spec = scope.spec
     status = scope.raw.get("status")
-    snapshot = status.get("snapshot") if isinstance(status, dict) else None
-    taken = snapshot.get("takenAt") if isinstance(snapshot, dict) else None
+    snapshot = status.get("snapshot") if isinstance(status, Mapping) else None
+    taken = snapshot.get("takenAt") if isinstance(snapshot, Mapping) else None
     if spec is None or (taken is None and Capability.DATA_GATE not in case.facts.capabilities):
         return
-    if not isinstance(taken, str):
+    try:
+        moment = parse_time(taken) if isinstance(taken, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment > case.facts.now + SKEW:
         yield missing(
             path,
-            f"no consent snapshot of {scope.ref} was taken yet",
-            "wait for the first snapshot; the conditions of the ConsentScope say when",
+            f"no consent snapshot of {scope.ref} was taken yet"
+            if taken is None
+            else f"status.snapshot.takenAt of the consent scope {scope.ref} is no moment in the past",
+            "wait for the next snapshot; the conditions of the ConsentScope say when",
+            private=private,
         )
+        if moment is not None:
+            case.expires(moment - SKEW)
         return
     limit = min(parse_duration(spec.max_snapshot_age), parse_duration(case.text("consent-valid", "maxSnapshotAge")))
-    due = parse_time(taken) + limit
+    due = later(moment, limit)
     if due <= case.facts.now:
         yield missing(
             path,
             f"the consent snapshot of {scope.ref} was taken at {taken}, which is longer ago than "
             f"{int(limit.total_seconds())} s",
             "wait for the next snapshot, or look at the registry of the ConsentScope",
+            private=private,
         )
     else:
         case.expires(due)

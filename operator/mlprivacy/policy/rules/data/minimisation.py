@@ -17,20 +17,21 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         visible = sorted(set(known) & set(dataset.grant.columns)) if dataset.grant else sorted(known)
         for position, column in enumerate(dataset.asked.columns):
             path = f"{dataset.path}.columns[{position}]"
-            granted = dataset.grant is None or column in dataset.grant.columns
-            if column not in known or not granted:
+            if column not in known or not dataset.granted(column):
                 # The same words in both cases: what else a foreign dataset holds is not for this namespace.
                 yield breach(
                     path,
                     f"the column {column} is not one of {dataset.ref} that this job may ask for",
                     f"ask for one of {', '.join(visible)}" if visible else "leave the dataset out",
                     private=dataset.foreign,
+                    boundary=dataset.foreign,
                 )
             elif identifiers.get(known[column]) == "Drop":
                 yield breach(
                     path,
                     f"the column {column} is of class {known[column]}, which identifies people directly",
                     "leave the column out",
+                    private=dataset.foreign,
                 )
         promised = dataset.asked.units_at_least
         if promised is not None and promised > dataset.spec.subjects.at_least:

@@ -18,7 +18,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         yield oblige(Demand.SCRATCH, "Memory")
     allowed = case.words("encryption", "storageClasses")
     for path, claim in _claims(case):
-        known = case.facts.claims.get((case.namespace, claim))
+        known = case.claim(claim)
         if known is None:
             yield missing(
                 path,

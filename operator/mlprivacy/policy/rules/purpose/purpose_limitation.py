@@ -29,6 +29,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
                     f"the grant of {dataset.ref} does not cover {case.processing.lower()}",
                     "ask its data owner for a DatasetGrant that lists this processing",
                     private=True,
+                    boundary=True,
                 )
             elif not covered_by_any(dataset.grant.purposes, case.purpose):
                 yield breach(
@@ -37,6 +38,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
                     f"{', '.join(dataset.grant.purposes)}",
                     f"use a purpose that is granted, or ask the data owner for a DatasetGrant for {case.purpose}",
                     private=True,
+                    boundary=True,
                 )
 
 
