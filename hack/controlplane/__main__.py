@@ -43,7 +43,7 @@ def _up(arguments: argparse.Namespace) -> int:
     if use_existing_cluster():
         print(ExistingCluster().kubeconfig)
         return 0
-    with locked(arguments.dir / "up.lock"):
+    with locked(arguments.dir / "control-plane" / "up.lock"):
         try:
             running = ControlPlane.attach(arguments.dir)
             print(f"It is running already, with the state in {arguments.dir}.", file=sys.stderr)

@@ -91,9 +91,9 @@ class ControlPlane(Cluster):
         self._binaries = self._binaries or ensure_binaries()
         runs.sweep(cache_dir())
         self.layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with runs.locked(self.layout.root / "lock"):
-            stop_all(runs.read_processes(self.layout.state), grace=2)
+        with runs.locked(self.layout.home / "lock"):
             self._entry = runs.register(cache_dir(), self.layout.root, self._owner, temporary=self._temporary)
+            stop_all(runs.read_processes(self.layout.state), grace=2)
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     self._boot()
@@ -114,7 +114,12 @@ class ControlPlane(Cluster):
         """End every process of this control plane and drop its data; logs stay unless the folder was temporary."""
         self._end_processes()
         self._forget()
-        shutil.rmtree(self.layout.root if self._temporary else self.layout.etcd_data, ignore_errors=True)
+        layout = self.layout
+        layout.kubeconfig.unlink(missing_ok=True)
+        for folder in (layout.etcd_data, layout.pki, layout.config, layout.scratch, layout.bin):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._temporary:
+            shutil.rmtree(layout.root, ignore_errors=True)
 
     @classmethod
     def attach(cls, directory: Path) -> Self:
@@ -154,7 +159,9 @@ class ControlPlane(Cluster):
         cluster = cls(directory, owner=None)
         cluster._processes = {process.name: process for process in running}
         run = runs.run_of(cluster.layout.state)
-        cluster._entry = cache_dir() / "runs" / f"{run}.json" if run else None
+        if run is None:
+            return 0
+        cluster._entry = cache_dir() / "runs" / f"{run}.json"
         cluster.stop()
         return len(running)
 
@@ -234,7 +241,7 @@ class ControlPlane(Cluster):
     def start_apiserver(self) -> None:
         process = self._process(_APISERVER)
         if not process.alive():
-            process.start(self._child_environment(), self.layout.root)
+            process.start(self._child_environment(), self.layout.home)
             self._save()
         wait_until(lambda: self._answers("/readyz"), _BOOT_SECONDS, what="the API server", watch=[process])
 
@@ -323,7 +330,7 @@ class ControlPlane(Cluster):
 
     def _spawn(self, name: str, argv: list[str]) -> Process:
         process = Process(name, argv, self.layout.logs / f"{name}.log")
-        process.start(self._child_environment(), self.layout.root)
+        process.start(self._child_environment(), self.layout.home)
         self._processes[name] = process
         self._save()
         return process

@@ -33,9 +33,16 @@ class Ports:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of one control plane lies."""
+    """Where everything of one control plane lies: its kubeconfig in the folder given, the rest in one of its own.
+
+    Whatever is deleted lies in `home`, so that a folder which holds other things is no danger to them.
+    """
 
     root: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / "control-plane"
 
     @property
     def kubeconfig(self) -> Path:
@@ -43,35 +50,35 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        return self.root / "state.json"
+        return self.home / "state.json"
 
     @property
     def logs(self) -> Path:
-        return self.root / "logs"
+        return self.home / "logs"
 
     @property
     def audit_log(self) -> Path:
-        return self.root / "logs" / "audit.log"
+        return self.home / "logs" / "audit.log"
 
     @property
     def pki(self) -> Path:
-        return self.root / "pki"
+        return self.home / "pki"
 
     @property
     def config(self) -> Path:
-        return self.root / "config"
+        return self.home / "config"
 
     @property
     def etcd_data(self) -> Path:
-        return self.root / "etcd"
+        return self.home / "etcd"
 
     @property
     def scratch(self) -> Path:
-        return self.root / "scratch"
+        return self.home / "scratch"
 
     @property
     def bin(self) -> Path:
-        return self.root / "bin"
+        return self.home / "bin"
 
     @property
     def webhook_client_ca(self) -> Path:

@@ -6,7 +6,7 @@ A conftest imports the names in `__all__`. Binaries are built after collection, 
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -91,7 +91,6 @@ def namespace(cluster: Cluster) -> Iterator[NamespaceFactory]:
         cluster.create_namespace(name, labels)
         return name
 
-    factory: Callable[..., str] = create
-    yield factory
+    yield create
     for name in made:
         cluster.delete_namespace(name)

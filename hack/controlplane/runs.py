@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from controlplane.flags import Layout
 from controlplane.kubeconfigs import write_document
 from controlplane.processes import ControlPlaneError, Process, start_time, stop_all
 
@@ -59,7 +60,19 @@ class Run:
 
 
 def register(cache: Path, directory: Path, owner: int | None, *, temporary: bool) -> Path:
-    """Write down that the process `owner` (None: nobody) owns the control plane in `directory`; returns the entry."""
+    """Write down that the process `owner` (None: nobody) owns the control plane in `directory`; returns the entry.
+
+    Raises ControlPlaneError when another program that still runs owns it.
+    """
+    for run in list_runs(cache):
+        if run.directory != directory:
+            continue
+        if run.owner_pid not in (None, owner) and not run.abandoned():
+            raise ControlPlaneError(
+                f"The control plane in {directory} belongs to the process {run.owner_pid}, which still runs. "
+                "Wait for its end, or use another folder."
+            )
+        run.entry.unlink(missing_ok=True)
     document = {
         "directory": str(directory),
         "owner": owner,
@@ -93,7 +106,7 @@ def sweep(cache: Path) -> list[Path]:
         for run in list_runs(cache):
             if not run.abandoned():
                 continue
-            state = run.directory / "state.json"
+            state = Layout(run.directory).state
             # The folder may have been taken over by a later run, whose processes are not ours to end.
             if run_of(state) == run.entry.stem:
                 stop_all(read_processes(state), grace=2)

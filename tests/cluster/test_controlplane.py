@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import signal
 import ssl
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from controlplane import Cluster, CommandError, ControlPlane
+from controlplane.__main__ import main
 from controlplane.certificates import Authority
 from controlplane.processes import ControlPlaneError
 from controlplane.pytest_plugin import NamespaceFactory
@@ -196,7 +198,7 @@ def webhook_that_names_its_caller(client_ca: Path, files: Path) -> Iterator[tupl
     class Refuse(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            certificate: Any = self.connection.getpeercert()  # type: ignore[attr-defined]
+            certificate: Any = self.connection.getpeercert()
             caller = dict(pair for entry in certificate["subject"] for pair in entry)["commonName"]
             response = {"uid": review["request"]["uid"], "allowed": False, "status": {"message": f"asked by {caller}"}}
             body = json.dumps({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
@@ -409,3 +411,26 @@ def test_tokens_of_preloaded_users_authenticate_without_kubectl(private_cluster:
 
     assert who["username"] == "bob"
     assert who["groups"] == ["system:authenticated"]
+
+
+@pytest.mark.cluster
+def test_up_leaves_one_running_that_recovers_from_a_kill_and_down_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("USE_EXISTING_CLUSTER", raising=False)
+    place = ["--dir", str(tmp_path)]
+    try:
+        assert main(["up", *place]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "kubeconfig")
+        (etcd,) = [process for process in ControlPlane.processes_in(tmp_path) if process.name == "etcd"]
+        etcd.signal(signal.SIGKILL)
+        eventually(lambda: main(["status", *place]) == 1, "status to see that etcd is gone")
+
+        assert main(["up", *place]) == 0
+        assert main(["status", *place]) == 0
+        assert "default" in ControlPlane.attach(tmp_path).kubectl("get", "namespaces").stdout
+    finally:
+        running = ControlPlane.processes_in(tmp_path)
+        main(["down", *place])
+    assert [process.name for process in running if process.alive()] == []
+    assert not (tmp_path / "kubeconfig").exists()

@@ -179,6 +179,20 @@ def test_attaching_where_nothing_runs_says_what_to_do(tmp_path: Path) -> None:
         ControlPlane.attach(tmp_path)
 
 
+def test_everything_that_is_ever_deleted_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    for folder in (layout.etcd_data, layout.logs, layout.pki, layout.config, layout.scratch, layout.bin, layout.state):
+        assert folder.parent == tmp_path / "control-plane"
+
+
+def test_stopping_where_nothing_runs_deletes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("somebody's", encoding="utf-8")
+
+    assert main(["down", "--dir", str(tmp_path)]) == 0
+
+    assert (tmp_path / "kubeconfig").read_text(encoding="utf-8") == "somebody's"
+
+
 def test_the_command_line_answers_in_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--dir", str(tmp_path)]) == 1
     assert main(["env", "--dir", str(tmp_path)]) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.flags import Layout
 from controlplane.processes import ControlPlaneError, Process, free_ports, start_time, stop_all, tail, wait_until
 from controlplane.runs import list_runs, read_processes, register, sweep
 
@@ -40,9 +41,10 @@ def dead_owner() -> int:
 
 
 def write_state(directory: Path, run: str, *processes: Process) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    state = {"run": run, "processes": [process.as_dict() for process in processes]}
-    (directory / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    state = Layout(directory).state
+    state.parent.mkdir(parents=True, exist_ok=True)
+    document = {"run": run, "processes": [process.as_dict() for process in processes]}
+    state.write_text(json.dumps(document), encoding="utf-8")
 
 
 def abandon(entry: Path, pid: int) -> None:
@@ -170,6 +172,20 @@ def test_a_folder_that_a_later_run_took_over_is_left_alone(tmp_path: Path, sleep
 
     assert sleeper.alive()
     assert list_runs(tmp_path / "cache") == []
+
+
+def test_a_folder_is_not_taken_from_a_run_that_still_owns_it(tmp_path: Path, sleeper: Process) -> None:
+    register(tmp_path / "cache", tmp_path / "mine", sleeper.pid, temporary=False)
+
+    with pytest.raises(ControlPlaneError, match=f"belongs to the process {sleeper.pid}, which still runs"):
+        register(tmp_path / "cache", tmp_path / "mine", os.getpid(), temporary=False)
+
+
+def test_a_folder_that_is_used_again_has_one_entry(tmp_path: Path) -> None:
+    register(tmp_path / "cache", tmp_path / "dev", None, temporary=False)
+    again = register(tmp_path / "cache", tmp_path / "dev", None, temporary=False)
+
+    assert [run.entry for run in list_runs(tmp_path / "cache")] == [again]
 
 
 def test_a_broken_state_file_is_said_so(tmp_path: Path) -> None:
