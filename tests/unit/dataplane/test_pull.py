@@ -1,0 +1,227 @@
+"""The collector's puller against real probes and sidecars: seal confirmed, log pulled, bad pods in nobody's way."""
+
+import asyncio
+import base64
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mlprivacy.api import names
+from mlprivacy.audit import reader
+from mlprivacy.audit.log import AuditLog
+from mlprivacy.audit.metrics import CollectorMetrics
+from mlprivacy.audit.puller import Pod, Puller
+from mlprivacy.audit.record import Record
+from mlprivacy.audit.verify import Wrong, verify
+
+KEY = Ed25519PrivateKey.generate()
+
+
+def watched(pod: Any, uid: str = "pod-1", attempt: str | None = "6f1c-1") -> Pod:
+    """The pod as the kube watch knows it."""
+    return Pod("research", "diagnosis-x", uid, pod.ip, "training", attempt)
+
+
+class Pulling:
+    """A puller at work over a log."""
+
+    def __init__(self, directory: Path, pods: list[Pod]) -> None:
+        self.directory = directory
+        self.pods = pods
+        self.canary = True
+
+    async def canary_alive(self) -> bool:
+        return self.canary
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[Puller]:
+        with AuditLog(self.directory) as log:
+            puller = Puller(
+                log,
+                CollectorMetrics(log),
+                writer="collector",
+                source=lambda: self.pods,
+                canary_alive=self.canary_alive,
+                key=KEY,
+                poll=0.02,
+                heartbeat=0.05,
+                record_every=3600,
+                timeout=1.0,
+            )
+            task = asyncio.create_task(puller.run())
+            try:
+                yield puller
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        problem = verify(self.directory).problem
+        assert problem is None or problem.wrong == Wrong.EMPTY
+
+    def records(self, kind: str, uid: str = "pod-1") -> list[dict[str, Any]]:
+        lines = reader.chain_lines(self.directory / "collector", 1, 10**9)
+        events = [Record.parse(line).event for line in lines]
+        return [dict(event.data) for event in events if (event.kind, event.subject.uid) == (kind, uid)]
+
+    def pulled_lines(self, uid: str = "pod-1") -> list[str]:
+        return [line for page in self.records("sidecar", uid) for line in page.get("lines", [])]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what is waited for is another process's doing
+            await asyncio.sleep(0.02)
+
+
+def state(puller: Puller, uid: str = "pod-1") -> dict[str, Any]:
+    return next((found for found in puller.report() if found["uid"] == uid), {"stage": "unknown", "pulled": 0})
+
+
+@pytest.fixture
+def seal_environment() -> dict[str, str]:
+    """A canary out of the pod's reach: nobody listens at its address."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    return {
+        "MLPRIVACY_CANARY": f"127.0.0.1:{port}:{port}",
+        "MLPRIVACY_SEAL_KEY": base64.b64encode(KEY.public_key().public_bytes_raw()).decode(),
+    }
+
+
+async def test_a_pod_is_sealed_then_heard_and_its_log_is_pulled(
+    pod: Any, connect: Any, tmp_path: Path, seal_environment: dict[str, str]
+) -> None:
+    pulling = Pulling(tmp_path / "audit", [watched(pod)])
+    async with pulling.run() as puller:
+        probe = await pod.start("seal", **seal_environment)
+        assert await probe.wait() == 0
+        await pod.start_sidecar("accountant")
+        async with connect(pod) as trainer:
+            for number in range(600):
+                trainer.writer.write(b'{"type":"step","step":%d}\n' % number)
+            for _ in range(600):
+                await trainer.hear()
+        head = (await pod.heartbeat())["seq"]
+        await until(lambda: state(puller)["pulled"] >= head)
+        assert state(puller)["stage"] == "running"
+    (seal,) = pulling.records("seal")
+    assert (seal["attempt"], seal["acknowledged"]) == ("6f1c-1", True)
+    own = [line.decode() for line in reader.chain_lines(pod.log / "accountant", 1, head)]
+    assert pulling.pulled_lines() == own
+    assert pulling.records("heartbeat")[0]["attempt"] == "6f1c-1"
+
+
+async def test_nothing_is_confirmed_while_the_canary_is_dead_or_the_attempt_another(
+    pods: Any, tmp_path: Path, seal_environment: dict[str, str]
+) -> None:
+    pod, other = pods(), pods()
+    pulling = Pulling(tmp_path / "audit", [watched(pod), watched(other, "pod-2", attempt="another-9")])
+    pulling.canary = False
+    async with pulling.run() as puller:
+        probes = [await item.start("seal", **seal_environment, MLPRIVACY_SEAL_DEADLINE="2") for item in (pod, other)]
+        assert await probes[0].wait() == 1
+        assert "did not confirm" in pod.termination
+        assert state(puller)["stage"] == "waiting"
+        pulling.canary = True
+        assert await probes[1].wait() == 1
+    assert pulling.records("seal") + pulling.records("seal", "pod-2") == []
+
+
+async def test_a_restarted_collector_goes_on_where_the_pulling_ended(pod: Any, connect: Any, tmp_path: Path) -> None:
+    await pod.start_sidecar("accountant")
+    pulling = Pulling(tmp_path / "audit", [watched(pod)])
+    head = 0
+    for _ in range(3):
+        async with connect(pod) as trainer:
+            for number in range(10):
+                await trainer.say({"type": "step", "step": number})
+        head = (await pod.heartbeat())["seq"]
+        async with pulling.run() as puller:
+            await until(lambda: state(puller)["pulled"] == head)  # noqa: B023
+    assert len(pulling.pulled_lines()) == head
+    (seal,) = pulling.records("seal")  # the sidecar runs, so its probe had ended well
+    assert seal["acknowledged"] is False
+
+
+async def test_a_log_that_does_not_continue_what_was_pulled_is_recorded_and_not_believed(
+    pods: Any, connect: Any, tmp_path: Path
+) -> None:
+    first, forged = pods(), pods()
+    forged.ip = first.ip
+    pulling = Pulling(tmp_path / "audit", [watched(first)])
+    async with pulling.run() as puller:
+        process = await first.start_sidecar("accountant")
+        async with connect(first) as trainer:
+            await trainer.say({"type": "step", "step": 1})
+        await until(lambda: state(puller)["pulled"] == 3)
+        process.kill()
+        await process.wait()
+        await forged.start_sidecar("accountant")
+        async with connect(forged) as trainer:
+            for number in range(5):
+                await trainer.say({"type": "step", "step": number})
+        await until(lambda: bool(state(puller).get("problem")))
+        assert state(puller)["pulled"] == 3
+    assert "problem" in pulling.records("sidecar")[-1]
+
+
+@contextlib.asynccontextmanager
+async def bad_pod(ip: str, answer: bytes | None) -> AsyncIterator[None]:
+    """Answers everything on both ports with ``answer``; None: never."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            if answer is None:
+                await asyncio.sleep(3600)
+            writer.write(answer or b"")
+            await writer.drain()
+        writer.close()
+
+    async with contextlib.AsyncExitStack() as stack:
+        for port in (names.PORT_SEAL, names.PORT_SIDECAR):
+            server = await asyncio.start_server(serve, ip, port)
+            stack.callback(server.close)
+        yield
+
+
+def http(body: bytes, head: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (head, len(body)) + body
+
+
+async def test_bad_pods_do_not_keep_a_good_one_waiting(
+    pods: Any, tmp_path: Path, seal_environment: dict[str, str]
+) -> None:
+    answers = [
+        None,
+        b"",
+        b"\x00garbage",
+        http(b"[" * 100_000),
+        http(b"[]"),
+        http(b"x" * 3_000_000),
+        http(b'{"attempt":1,"nonce":"","observation":{}}'),
+        http(b'{"attempt":"a","role":"r","uptimeSeconds":-1,"seq":1,"hash":"x"}'),
+        http(b'{"attempt":"a","role":"r","uptimeSeconds":1,"seq":5,"hash":"' + b"0" * 64 + b'"}'),
+        http(b"", b"302 Found\r\nLocation: http://127.0.0.1:1/"),
+    ]
+    good = pods()
+    bad = [(pods(), answer) for answer in answers]
+    listed = [watched(item, f"bad-{number}") for number, (item, _) in enumerate(bad)]
+    pulling = Pulling(tmp_path / "audit", [*listed, watched(good)])
+    async with contextlib.AsyncExitStack() as stack:
+        for item, answer in bad:
+            await stack.enter_async_context(bad_pod(item.ip, answer))
+        puller = await stack.enter_async_context(pulling.run())
+        probe = await good.start("seal", **seal_environment)
+        assert await probe.wait() == 0
+        await good.start_sidecar("accountant")
+        await until(lambda: state(puller)["pulled"] >= 2)
+        pulling.pods = listed[:1]  # the others are gone
+        await until(lambda: len(puller.report()) == 1)
+    assert pulling.pulled_lines()
+    assert all(pulling.pulled_lines(pod.uid) == [] for pod in listed)
