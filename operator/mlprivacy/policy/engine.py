@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from mlprivacy.api.base import Assurance, Parsed, parse_spec
+from mlprivacy.api.base import Assurance, Mode, Parsed, parse_spec
 from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
@@ -30,10 +30,11 @@ from mlprivacy.policy.model import (
 )
 from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
 from mlprivacy.policy.packs import Pack
-from mlprivacy.policy.parameters import merge
+from mlprivacy.policy.parameters import strictest_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
 from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.rules.network.egress import readable
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
 JobSpec = TrainingJobSpec | InferenceJobSpec
@@ -75,6 +76,8 @@ def evaluate(raw: Mapping[str, Any], facts: Facts) -> Decision:
         spec_digest = canonical_digest(body)
     except (ValueError, TypeError):
         return _invalid(subject, "", [("spec", "holds a number that JSON has no form for, such as NaN")])
+    except RecursionError:
+        return _invalid(subject, "", [("spec", "is nested too deeply to be read")])
     if job.spec is None:
         return _invalid(subject, spec_digest, [(e.path, e.message) for e in job.errors])
     spec: JobSpec = job.spec
@@ -89,12 +92,8 @@ def evaluate(raw: Mapping[str, Any], facts: Facts) -> Decision:
     policies = regime.policies if regime else ()
     packs, pack_problems = _packs(policies, facts)
     rules = _active_rules(packs)
-    parameters, bad = merge(
-        all_rules(),
-        [
-            *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs),
-            *(dict(p.spec.parameters) for p in policies if p.spec is not None),
-        ],
+    parameters, bad = strictest_of(
+        all_rules(), [_sources(group, facts) for group in (regime.per_namespace if regime else ())]
     )
     case = Case(
         kind=kind,
@@ -197,7 +196,7 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
     ceiling = strictest(ceiling_of(labels) for labels in everywhere) or own
     problems: list[Raised] = []
     policies: list[Parsed[PrivacyPolicySpec]] = []
-    for policy in facts.policies:
+    for policy in sorted(facts.policies, key=lambda p: p.name):
         if policy.spec is None:
             problems.append(
                 missing(
@@ -209,7 +208,16 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
             )
         elif any(selects(policy.spec, labels) for labels in everywhere if labels is not None):
             policies.append(policy)
-    return Regime(ceiling, tuple(sorted(policies, key=lambda p: p.name))), problems
+    bare: list[Mode | None] = []
+    groups: dict[tuple[str, ...], tuple[Parsed[PrivacyPolicySpec], ...]] = {}
+    for labels in everywhere:
+        here = tuple(p for p in policies if p.spec is not None and labels is not None and selects(p.spec, labels))
+        label = ceiling_of(labels)
+        if here or label is not None:
+            groups[tuple(p.name for p in here)] = here
+        if not here:
+            bare.append(label)
+    return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values())), problems
 
 
 def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple[list[Pack], list[Raised]]:
@@ -254,6 +262,16 @@ def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple
     return list(packs.values()), problems
 
 
+def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> list[dict[str, int | str]]:
+    """What sets parameters in one namespace: the packs that its policies name, and the policies."""
+    specs = [p.spec for p in policies if p.spec is not None]
+    packs = {ref.name: facts.packs[ref.name] for spec in specs for ref in spec.packs if ref.name in facts.packs}
+    return [
+        *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs.values()),
+        *(dict(spec.parameters) for spec in specs),
+    ]
+
+
 def _active_rules(packs: Iterable[Pack]) -> tuple[Rule, ...]:
     asked = {line.id for pack in packs for line in pack.rules}
     return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
@@ -282,6 +300,8 @@ def _run(rule: Rule, case: Case, regime: Regime | None, packs: Iterable[Pack]) -
             continue
         effective = action
         if item.hold and action is Action.DENY:
+            effective = Action.HOLD
+        if item.boundary and effective.rank < Action.HOLD.rank:
             effective = Action.HOLD
         yield Finding(
             rule=rule.id,
@@ -321,7 +341,7 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
             case Demand.REGIONS:
                 names = {n for n in str(item.value).split(",") if n}
                 regions = names if regions is None else regions & names
-    allow = case.words("egress", "allow") if egress == "Allowlist" else ()
+    allow = tuple(e for e in case.words("egress", "allow") if readable(e)) if egress == "Allowlist" else ()
     return Obligations(
         egress=egress or "Sealed",
         egress_allow=allow,

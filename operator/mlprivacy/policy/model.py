@@ -12,6 +12,13 @@ from typing import Any, Literal
 from mlprivacy.api.base import Assurance, Mode
 from mlprivacy.api.reasons import Reason
 
+PATH_MAX = 256  # characters, as the schema of status.decision.findings has them
+TEXT_MAX = 1024
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
 
 class Verdict(StrEnum):
     """What the decision says. A known breach is Deny; a missing fact is Hold."""
@@ -60,14 +67,14 @@ class Finding:
         return f"{self.rule}: {self.path}: {self.message}{law} To fix it: {self.remedy}"
 
     def as_dict(self) -> dict[str, Any]:
-        """For status, JSON and audit."""
+        """For status, JSON and audit; texts are cut to what a status can hold."""
         out: dict[str, Any] = {
             "rule": self.rule,
             "action": self.action.value,
             "reason": self.reason.value,
-            "path": self.path,
-            "message": self.message,
-            "remedy": self.remedy,
+            "path": _cut(self.path, PATH_MAX),
+            "message": _cut(self.message, TEXT_MAX),
+            "remedy": _cut(self.remedy, TEXT_MAX),
         }
         if self.citations:
             out["citations"] = list(self.citations)

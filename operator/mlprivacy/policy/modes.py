@@ -40,22 +40,30 @@ def selects(policy: PrivacyPolicySpec, labels: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class Regime:
-    """Everything that governs one job: the ceiling and the policies that apply."""
+    """Everything that governs one job: the ceiling, the policies that apply, and the baseline where none does.
+
+    ``baseline`` is the strictest label among the namespaces of the job and its data that no policy selects: there the
+    rules apply as they are, so a policy for the job's namespace never softens what governs the data of another one. For
+    the same reason ``per_namespace`` keeps the policies of each namespace apart: a parameter that one leaves unset has
+    its default there, and the stricter value of the namespaces is in force.
+    """
 
     ceiling: Mode
     policies: Sequence[Parsed[PrivacyPolicySpec]]
+    baseline: Mode | None = None
+    per_namespace: tuple[tuple[Parsed[PrivacyPolicySpec], ...], ...] = ()
 
     @property
     def mode(self) -> Mode:
         """The strictest mode in force."""
         modes = [softer(p.spec.mode, self.ceiling) for p in self.policies if p.spec is not None]
-        return strictest(modes) or self.ceiling
+        return strictest([*modes, self.baseline]) or self.ceiling
 
     def action(self, rule: Rule) -> tuple[Action, str | None]:
         """What a breach of ``rule`` does here, and the policy that says so. The strictest policy wins."""
-        if not self.policies:
-            return self._softened(rule.action, self.ceiling), None
         best: tuple[Action, str | None] | None = None
+        if self.baseline is not None:
+            best = (self._softened(rule.action, self.baseline), None)
         for policy in self.policies:
             if policy.spec is None:
                 continue

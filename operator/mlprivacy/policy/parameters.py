@@ -17,7 +17,7 @@ class BadParameter:
     why: str
 
 
-def read_parameter(parameter: Parameter, raw: int | str) -> ParameterValue:  # noqa: PLR0911
+def read_parameter(parameter: Parameter, raw: int | str) -> ParameterValue:
     """The typed value of ``raw``.
 
     Raises:
@@ -70,6 +70,25 @@ def stricter(parameter: Parameter, one: ParameterValue, two: ParameterValue) -> 
                 return float(value) if isinstance(value, (int, float, bool)) else 0.0
 
             return min(one, two, key=size) if parameter.stricter == "smaller" else max(one, two, key=size)
+
+
+def strictest_of(
+    rules: Iterable[Rule], groups: Iterable[Iterable[dict[str, int | str]]]
+) -> tuple[dict[tuple[str, str], ParameterValue], tuple[BadParameter, ...]]:
+    """The values in force where several namespaces have their own sources: of each parameter the strictest.
+
+    Args:
+        rules: the rules whose parameters exist.
+        groups: of each namespace its sources, as :func:`merge` takes them; with no group all have their defaults.
+    """
+    every = tuple(rules)
+    parameters = {(rule.id, p.name): p for rule in every for p in rule.parameters}
+    values, bad = None, dict[BadParameter, None]()
+    for sources in groups:
+        here, unread = merge(every, sources)
+        bad |= dict.fromkeys(unread)
+        values = here if values is None else {k: stricter(parameters[k], values[k], v) for k, v in here.items()}
+    return merge(every, ())[0] if values is None else values, tuple(bad)
 
 
 def merge(

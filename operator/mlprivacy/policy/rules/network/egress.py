@@ -40,6 +40,15 @@ def parse_entry(entry: str) -> tuple[str, int]:
     return cidr, int(port)
 
 
+def readable(entry: str) -> bool:
+    """True when the entry can be rendered; in softer modes an unreadable one is only warned of, and opens nothing."""
+    try:
+        parse_entry(entry)
+    except ValueError:
+        return False
+    return True
+
+
 RULE = Rule(
     id="egress",
     family="network",
