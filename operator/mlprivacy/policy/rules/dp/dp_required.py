@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import ROUND_FLOOR, Context, Decimal
 
 from mlprivacy.policy.case import Case, ClassUse, UsedDataset
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Raised, Rule, breach
+from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
 _FORMAL = ("DPSGD", "Event", "Federated")
 
@@ -28,11 +29,17 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         return
     for item in demanding:
         cap = item.spec.differential_privacy.max_epsilon_per_job
-        if cap is not None and privacy.epsilon is not None and privacy.epsilon > cap:
+        if cap is not None and privacy.epsilon is None:
+            yield missing(
+                "spec.privacy.epsilon",
+                f"{item.name} allows one job an epsilon of {_exact(cap)}, and what this job spends is not known",
+                f"set mechanism to DPSGD and epsilon to {_exact(cap)} or less",
+            )
+        elif cap is not None and privacy.epsilon is not None and privacy.epsilon > cap:
             yield breach(
                 "spec.privacy.epsilon",
-                f"{privacy.epsilon:g} is more than the {cap:g} that {item.name} allows one job",
-                f"set epsilon to {cap:g} or less",
+                f"{_exact(privacy.epsilon)} is more than the {_exact(cap)} that {item.name} allows one job",
+                f"set epsilon to {_exact(cap)} or less",
             )
         if item.spec.differential_privacy.unit == "User" and privacy.unit == "Event":
             yield breach(
@@ -46,11 +53,23 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
 def _caps(demanding: list[ClassUse]) -> str:
     caps = [c.spec.differential_privacy.max_epsilon_per_job for c in demanding]
     known = [c for c in caps if c is not None]
-    return f" and epsilon at most {min(known):g}" if known else ""
+    return f" and epsilon at most {_exact(min(known))}" if known else ""
+
+
+def _exact(value: float) -> str:
+    """The number as short as it can be written without changing it, so that what a remedy says can be typed."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _at_most(bound: float) -> str:
+    """Three digits of a bound, rounded down where need be: what a remedy says must be within it."""
+    if float(f"{bound:.3g}") <= bound:
+        return f"{bound:.3g}"
+    return f"{float(Context(prec=3, rounding=ROUND_FLOOR).create_decimal(Decimal(bound))):.3g}"
 
 
 def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
-    """delta <= 1/(100 N) for the smallest dataset, or what a class sets below that (accounting facts, 6)."""
+    """delta <= 1/(100 N) for the largest population touched, or what a class sets below that (accounting facts, 6)."""
     privacy = case.training.privacy
     if privacy is None:
         return
@@ -72,14 +91,14 @@ def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
     if privacy.delta is None:
         yield breach(
             "spec.privacy.delta",
-            f"no delta is promised; it must be at most {bound:.3g}, which is {why}",
-            f"set delta to {bound:.3g} or less",
+            f"no delta is promised; it must be at most {_at_most(bound)}, which is {why}",
+            f"set delta to {_at_most(bound)} or less",
         )
     elif privacy.delta > bound:
         yield breach(
             "spec.privacy.delta",
-            f"{privacy.delta:g} is more than {bound:.3g}, which is {why}",
-            f"set delta to {bound:.3g} or less",
+            f"{_exact(privacy.delta)} is more than {_at_most(bound)}, which is {why}",
+            f"set delta to {_at_most(bound)} or less",
         )
 
 
