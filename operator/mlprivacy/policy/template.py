@@ -15,6 +15,7 @@ ANY = True
 IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][A-Za-z0-9.:/_-]*@sha256:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
+HUGE_PAGES = re.compile(r"hugepages-[0-9]+[A-Za-z]{0,2}")
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,15 @@ _WHY: Mapping[str, str] = {
 }
 
 
-def check_template(template: Mapping[str, Any], *, extended_resources: Sequence[str] = ()) -> Iterator[Problem]:
+def check_template(
+    template: Mapping[str, Any], *, extended_resources: Sequence[str] = (), annotation_domains: Sequence[str] = ()
+) -> Iterator[Problem]:
     """Everything about the template that is not accepted.
 
     Args:
         template: the raw pod template.
         extended_resources: names of extended resources that may be asked for, such as nvidia.com/gpu.
+        annotation_domains: what may stand before the slash of an annotation's key, exact.
     """
     yield from _unlisted(template, TEMPLATE, "spec.template")
     spec = template.get("spec")
@@ -164,13 +168,20 @@ def check_template(template: Mapping[str, Any], *, extended_resources: Sequence[
             "spec.template.spec.containers", "the template has no container", "add the container that does the work"
         )
         return
-    yield from _annotations(template)
+    yield from _annotations(template, annotation_domains)
     names: set[str] = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(_items(spec.get(group))):
             yield from _container(container, f"spec.template.spec.{group}[{index}]", names, extended_resources)
     for index, volume in enumerate(_items(spec.get("volumes"))):
         yield from _volume(volume, f"spec.template.spec.volumes[{index}]")
+    for index, reference in enumerate(_items(spec.get("imagePullSecrets"))):
+        if str(reference.get("name", "")).startswith(SEALED_PREFIX):
+            yield Problem(
+                f"spec.template.spec.imagePullSecrets[{index}].name",
+                f"secrets that begin with {SEALED_PREFIX} are sealed: only the gates read them",
+                "name another secret",
+            )
     yield from _security(spec.get("securityContext"), "spec.template.spec.securityContext")
 
 
@@ -219,17 +230,26 @@ def _prune(value: Any, shape: Any) -> Any:
     return {k: _prune(v, shape[k]) for k, v in value.items() if k in shape}
 
 
-def _annotations(template: Mapping[str, Any]) -> Iterator[Problem]:
+def _annotations(template: Mapping[str, Any], domains: Sequence[str]) -> Iterator[Problem]:
+    """Runtimes, network plugins and meshes read annotations, so these too are an allow-list."""
     metadata = template.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
-    for key in annotations if isinstance(annotations, Mapping) else ():
+    if annotations is not None and not isinstance(annotations, Mapping):
+        yield Problem("spec.template.metadata.annotations", "must be an object", "write it as an object")
+        return
+    for key in annotations or ():
+        shown = str(key)[:100]
         domain = str(key).split("/", 1)[0] if "/" in str(key) else ""
         if domain == GROUP or domain.endswith(("kubernetes.io", "k8s.io", "cncf.io", f".{GROUP}")):
-            remedy = "remove the annotation"
-            message = f"the annotation {str(key)[:100]} is the platform's or the operator's to set"
+            message, remedy = f"the annotation {shown} is the platform's or the operator's to set", "remove it"
             if domain.endswith("cncf.io"):
-                message = f"the annotation {str(key)[:100]} adds a network that NetworkPolicy does not cover"
-            yield Problem("spec.template.metadata.annotations", message, remedy)
+                message = f"the annotation {shown} adds a network that NetworkPolicy does not cover"
+        elif domain in domains:
+            continue
+        else:
+            message = f"the annotation {shown} is not of a domain that is known to change nothing about the pod"
+            remedy = "remove it, or ask the privacy office to add its domain to pod-hardening.annotationDomains"
+        yield Problem("spec.template.metadata.annotations", message, remedy)
 
 
 def _container(
@@ -257,7 +277,7 @@ def _container(
     for part in ("limits", "requests"):
         asked = resources.get(part) if isinstance(resources, Mapping) else None
         for resource in asked if isinstance(asked, Mapping) else ():
-            plain = resource in RESOURCES or str(resource).startswith("hugepages-")
+            plain = resource in RESOURCES or HUGE_PAGES.fullmatch(str(resource)) is not None
             if not plain and resource not in extended_resources:
                 yield Problem(
                     f"{path}.resources.{part}",
@@ -271,13 +291,18 @@ def _container(
                 f"secrets that begin with {SEALED_PREFIX} are sealed: only the gates read them",
                 "remove it from the environment",
             )
+    yield from _ports_and_mounts(container, path)
+
+
+def _ports_and_mounts(container: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    for index, port in enumerate(_items(container.get("ports"))):
+        if str(port.get("name", "")).startswith(RESERVED_PREFIX):
+            yield Problem(
+                f"{path}.ports[{index}].name", f"begins with {RESERVED_PREFIX}, which is the operator's", "rename it"
+            )
     for index, mount in enumerate(_items(container.get("volumeMounts"))):
         where = str(mount.get("mountPath", ""))
-        normal = "/" + "/".join(part for part in where.split("/") if part not in ("", "."))
-        reserved = any(
-            normal == m or normal.startswith(m + "/") or m.startswith(normal + "/") for m in (MOUNT_RUN, MOUNT_LOG)
-        )
-        if ".." in where.split("/") or reserved or normal == "/":
+        if covers_reserved(where):
             yield Problem(
                 f"{path}.volumeMounts[{index}].mountPath",
                 f"{where[:120]!r} would cover the sidecar's socket or climb out",
@@ -287,6 +312,28 @@ def _container(
             yield Problem(
                 f"{path}.volumeMounts[{index}].name", "names a volume of the operator's", "mount volumes of your own"
             )
+
+
+def normal_path(path: str) -> str:
+    """``path`` as the kernel reads it: absolute, one slash between names, no ``.``; ``..`` is kept."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def within(path: str, parent: str) -> bool:
+    """True when ``path`` is ``parent`` or lies below it; both as :func:`normal_path` gives them."""
+    return path == parent or path.startswith(parent.rstrip("/") + "/")
+
+
+def covers_reserved(path: str) -> bool:
+    """True for a mount path that would cover the sidecar's own folders, all folders, or that climbs with ``..``."""
+    normal = normal_path(path)
+    # In most images /var/run is a link to /run, so the socket's folder has a second name.
+    aliases = (MOUNT_RUN, MOUNT_LOG, MOUNT_RUN.removeprefix("/var"))
+    return (
+        ".." in normal.split("/")
+        or any(within(normal, m) for m in aliases)
+        or any(within(m, normal) for m in (MOUNT_RUN, MOUNT_LOG))
+    )
 
 
 def _security(context: Any, path: str) -> Iterator[Problem]:

@@ -9,14 +9,18 @@ from mlprivacy.api.names import PORT_SEAL, PORT_SIDECAR
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach
-from mlprivacy.policy.template import check_template
+from mlprivacy.policy.template import check_template, covers_reserved, normal_path, within
 
 MOST = 12  # findings shown; a template that is wrong everywhere needs no longer list
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
     """The allow-list of the template, and an image for every container."""
-    problems = check_template(case.template, extended_resources=case.words("pod-hardening", "extendedResources"))
+    problems = check_template(
+        case.template,
+        extended_resources=case.words("pod-hardening", "extendedResources"),
+        annotation_domains=case.words("pod-hardening", "annotationDomains"),
+    )
     for count, problem in enumerate(problems):
         if count == MOST:
             yield breach("spec.template", "has more problems than these", "mend these first, then look again")
@@ -46,16 +50,26 @@ def _images(case: Case) -> Iterator[Raised]:
 
 
 def _mounts(case: Case) -> Iterator[Raised]:
-    """A mount of the template must not hide the data, nor the output."""
+    """Data and output have folders of their own, apart from the sidecar's, and no mount of the template hides them."""
     if case.kind != "TrainingJob":
         return
-    taken = {d.mount_path.rstrip("/"): f"spec.datasets[{i}]" for i, d in enumerate(case.training.datasets)}
-    taken[case.training.output.path.rstrip("/")] = "spec.output"
+    asked = [(f"spec.datasets[{i}].mountPath", d.mount_path) for i, d in enumerate(case.training.datasets)]
+    asked += [(f"spec.inputs[{i}].mountPath", d.mount_path) for i, d in enumerate(case.training.inputs)]
+    asked.append(("spec.output.path", case.training.output.path))
+    taken: dict[str, str] = {}
+    for path, where in asked:
+        normal = normal_path(where)
+        owner = next((o for p, o in taken.items() if within(normal, p) or within(p, normal)), None)
+        if covers_reserved(where):
+            yield breach(path, f"{where} would cover the sidecar's folders", "choose another path, such as /data/x")
+        elif owner:
+            yield breach(path, f"{where} and the folder of {owner} lie in one another", "choose a path apart from it")
+        taken[normal] = path
     for group, index, item in _containers(case):
         mounts = item.get("volumeMounts")
         for position, mount in enumerate(mounts if isinstance(mounts, list) else []):
-            where = str(mount.get("mountPath", "")).rstrip("/") if isinstance(mount, Mapping) else ""
-            owner = next((o for p, o in taken.items() if where == p or where.startswith(p + "/")), None)
+            where = normal_path(str(mount.get("mountPath", ""))) if isinstance(mount, Mapping) else "/"
+            owner = next((o for p, o in taken.items() if within(where, p)), None)
             if owner:
                 yield breach(
                     f"spec.template.spec.{group}[{index}].volumeMounts[{position}].mountPath",
@@ -95,6 +109,14 @@ RULE = Rule(
             "list",
             ("nvidia.com/gpu", "amd.com/gpu"),
             "extended resources that a template may ask for.",
+            "intersection",
+        ),
+        Parameter(
+            "annotationDomains",
+            "list",
+            (),
+            "what may stand before the slash of a template's annotations, exact: annotations that no runtime, network "
+            "plugin or mesh reads.",
             "intersection",
         ),
     ),
