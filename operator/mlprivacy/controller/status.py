@@ -81,7 +81,7 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
 
 def changed(raw: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     """Whether writing ``status`` would change anything."""
-    return _bare(raw.get("status") or {}) != _bare(status)
+    return bool(_bare(raw.get("status") or {}) != _bare(status))
 
 
 def _bare(value: Any) -> Any:

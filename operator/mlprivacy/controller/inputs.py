@@ -1,0 +1,120 @@
+"""Status of the kinds that jobs refer to, and the default-deny floor of every governed namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from mlprivacy.api.base import Parsed, parse_spec
+from mlprivacy.api.dataset import DatasetSpec
+from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.names import LABEL_ENFORCE
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.api.reasons import ConditionType, Reason
+from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.status import Tri
+from mlprivacy.controller.store import JobKey
+from mlprivacy.controller.writes import Write
+from mlprivacy.controls.network import floor
+from mlprivacy.kube.conditions import same_conditions, set_condition
+from mlprivacy.kube.errors import ApiError, Forbidden, NotFound
+from mlprivacy.kube.facts import FactStore
+from mlprivacy.kube.resources import OURS
+from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.parameters import merge
+from mlprivacy.policy.rules import all_rules, rules_by_id
+
+RESOURCES = {resource.kind: resource for resource in OURS}
+INPUT_KINDS = ("DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyPolicy")
+
+
+class Inputs:
+    """Reconciles what is no job."""
+
+    def __init__(self, facts: FactStore, effects: Effects, now: Callable[[], datetime]) -> None:
+        self._facts = facts
+        self._effects = effects
+        self._now = now
+
+    async def reconcile(self, key: JobKey) -> float | None:
+        """One input, or the floor of one namespace; the seconds until the next look, or None."""
+        if key.kind == "Namespace":
+            return await self._floor(key.name)
+        raw = self._facts.informers[key.kind].get(key.namespace or None, key.name)
+        kind = kind_named(key.kind)
+        if raw is None or kind is None or "deletionTimestamp" in raw["metadata"]:
+            return None
+        generation = int(raw["metadata"].get("generation") or 0)
+        before = raw.get("status") or {}
+        conditions = before.get("conditions")
+        for type_, (status, reason, message) in self._judge(parse_spec(kind, raw)).items():
+            conditions = set_condition(
+                conditions, type_, status, reason, message, observed_generation=generation, now=self._now()
+            )
+        if same_conditions(before.get("conditions"), conditions) and before.get("observedGeneration") == generation:
+            return None
+        status_now = {"observedGeneration": generation, "conditions": conditions}
+        try:
+            call = self._effects.client.merge_patch_status(
+                RESOURCES[key.kind], key.name, key.namespace or None, status_now
+            )
+            await self._effects.write(Write.STATUS, call)
+        except NotFound:
+            return None
+        return None
+
+    async def _floor(self, namespace: str) -> float | None:
+        raw = self._facts.informers["Namespace"].get(None, namespace)
+        labels = (raw or {}).get("metadata", {}).get("labels") or {}
+        if raw is None or LABEL_ENFORCE not in labels or "deletionTimestamp" in raw["metadata"]:
+            return None
+        try:
+            await self._effects.control(floor(namespace))
+        except (Forbidden, NotFound):
+            return None  # the namespace is on its way out
+        except ApiError:
+            return 2.0
+        return None
+
+    def _judge(self, parsed: Parsed[Any]) -> dict[ConditionType, Tri]:
+        if parsed.spec is None:
+            text = " ".join(f"{e.path} {e.message}." for e in parsed.errors[:4])
+            return {
+                ConditionType.ACCEPTED: ("False", Reason.INVALID_SPEC, text),
+                ConditionType.READY: ("False", Reason.INVALID_SPEC, text),
+                ConditionType.STALLED: ("True", Reason.INVALID_SPEC, text),
+            }
+        problems = list(self._problems(parsed))
+        unknown = f" Unknown fields, which have no effect: {', '.join(u.path for u in parsed.unknown[:4])}."
+        note = "the spec can be read." + (unknown if parsed.unknown else "")
+        text = " ".join(problems)
+        return {
+            ConditionType.ACCEPTED: ("True", Reason.ALLOWED, note),
+            ConditionType.READY: ("False", Reason.FACT_MISSING, text)
+            if problems
+            else ("True", Reason.REFS_RESOLVED, "everything it refers to is there"),
+            ConditionType.STALLED: ("False", Reason.PROGRESSING, "nothing for people to do"),
+        }
+
+    def _problems(self, parsed: Parsed[Any]) -> Iterator[str]:
+        spec = parsed.spec
+        if isinstance(spec, DatasetSpec):
+            for name in sorted({c.data_class for c in spec.columns}):
+                if self._facts.parsed("DataClass", "", name) is None:
+                    yield f"The DataClass {name} does not exist (yet), so jobs that ask for its columns hold."
+            for scope in sorted({u.consent_scope for u in spec.uses if u.consent_scope}):
+                if self._facts.parsed("ConsentScope", parsed.namespace or "", scope) is None:
+                    yield f"The ConsentScope {scope} does not exist (yet), so jobs that rest on it hold."
+        elif isinstance(spec, PrivacyPolicySpec):
+            for pack in spec.packs:
+                if pack.name != "baseline" and pack.name not in built_in_packs():
+                    yield f"The pack {pack.name} is not installed, so jobs under this policy hold."
+            for override in spec.rules:
+                if override.id not in rules_by_id():
+                    yield f"There is no rule {override.id}, so jobs under this policy hold."
+            _, bad = merge(all_rules(), [dict(spec.parameters)])
+            for item in bad:
+                yield f"The parameter {item.name} can not be read ({item.why}), so jobs under this policy hold."
+            if spec.custom:
+                yield "Custom rules are not evaluated yet, so jobs under this policy hold."

@@ -1,0 +1,299 @@
+"""The controller process: leader election, certificates, caches, kopf, workers; and the order in which they start."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from mlprivacy.audit.client import CollectorClient
+from mlprivacy.controller import metrics
+from mlprivacy.controller.children import Children, owner_of
+from mlprivacy.controller.config import ControllerConfig
+from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.handlers import registry_for
+from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.receipts import Receipts
+from mlprivacy.controller.reconcile import Reconciler
+from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
+from mlprivacy.kube.certificates import LeafSpec
+from mlprivacy.kube.certkeeper import (
+    ADMISSION_SECRET,
+    COLLECTOR_SECRET,
+    CONTROLLER_SECRET,
+    SEAL_PUBLIC,
+    SEAL_SECRET,
+    CertKeeper,
+    WebhookConfiguration,
+    secret_data,
+)
+from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.events import EventRecorder
+from mlprivacy.kube.facts import FactStore, matters, touched_by
+from mlprivacy.kube.httpserve import ProbeServer
+from mlprivacy.kube.lease import Lease
+from mlprivacy.kube.resources import SECRETS, SERVICES
+from mlprivacy.kube.tls import SecretTLS
+from mlprivacy.kube.workqueue import WorkQueue
+from mlprivacy.policy.model import Dependency
+from mlprivacy.workloads.context import RenderSettings
+
+logger = logging.getLogger(__name__)
+NAME = "mlprivacy-controller"
+CANARY_PORT = 15019
+
+
+class LeaseLost(Exception):
+    """Another controller may be active; this process must end."""
+
+
+async def run_controller(config: ControllerConfig, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set.
+
+    Raises:
+        LeaseLost: when the lease was lost; the process should exit and start anew.
+        ConfigurationError: when there is no way to the API server.
+    """
+    identity = config.identity or f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}"
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(await KubeClient.connect(config.kubeconfig))
+        lease = Lease(client, config.namespace, NAME, identity)
+        state: dict[str, Callable[[], str | None]] = {}
+        probes = ProbeServer(
+            host=config.health_host,
+            port=config.health_port,
+            healthy={"lease": lambda: lease.lost_reason},
+            # A standby is ready: it waits for the lease and has nothing to serve.
+            ready={"caches": lambda: state["caches"]() if "caches" in state else None},
+        )
+        await probes.start()
+        stack.push_async_callback(probes.stop)
+        if not await _first(lease.acquire(), stop):
+            return
+        stack.push_async_callback(lease.release)
+        logger.info("this process is the active controller (%s)", identity)
+        controller = await _start(config, client, identity, stack, stop)
+        if controller is None:
+            return
+        state["caches"] = controller.not_ready
+        await _until(stop, lease, controller.run(stop))
+
+
+async def _first(work: Awaitable[Any], stop: asyncio.Event) -> bool:
+    """Await ``work``; False when ``stop`` came first."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return False
+
+
+async def _until(stop: asyncio.Event, lease: Lease, work: Awaitable[None]) -> None:
+    running = asyncio.ensure_future(work)
+    lost = asyncio.create_task(lease.lost.wait())
+    await asyncio.wait({running, lost}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        raise LeaseLost(lease.lost_reason or "the lease was lost")
+    lost.cancel()
+    running.result()
+
+
+async def _start(
+    config: ControllerConfig,
+    client: KubeClient,
+    identity: str,
+    stack: contextlib.AsyncExitStack,
+    stop: asyncio.Event,
+) -> Controller | None:
+    """Certificates first, then what needs them; None when stopped meanwhile."""
+    keeper = CertKeeper(client, config.namespace, leaves(config), _webhooks(config))
+    keeping = asyncio.create_task(keeper.run(), name="certificates")
+    stack.callback(keeping.cancel)
+    tls = SecretTLS(client, config.namespace, config.tls_secret)
+    tls.start()
+    stack.push_async_callback(tls.stop)
+    if not await _first(asyncio.gather(keeper.ready.wait(), tls.ready.wait()), stop):
+        return None
+    settings = RenderSettings(
+        operator_namespace=config.namespace,
+        dataplane_image=config.dataplane_image,
+        canary=config.canary or await _canary(client, config.namespace),
+        seal_key=await _seal_key(client, config.namespace),
+    )
+    collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
+    facts = FactStore(client)
+    children = Children(client)
+    controller = Controller(config, client, identity, settings, facts, children, collector)
+    for source in (facts, children):
+        source.start()
+        stack.push_async_callback(source.stop)
+    return controller
+
+
+def leaves(config: ControllerConfig) -> dict[str, LeafSpec]:
+    """What each component's certificate must say."""
+
+    def server(name: str, hosts: tuple[str, ...]) -> LeafSpec:
+        service = f"{name}.{config.namespace}.svc"
+        names = [service, f"{service}.cluster.local", *(h for h in hosts if not _is_address(h))]
+        return LeafSpec(name, tuple(names), tuple(h for h in hosts if _is_address(h)), server=True, client=True)
+
+    return {
+        ADMISSION_SECRET: server("mlprivacy-admission", config.admission_hosts),
+        COLLECTOR_SECRET: server("mlprivacy-collector", config.collector_hosts),
+        CONTROLLER_SECRET: LeafSpec(NAME, server=False, client=True),
+    }
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _webhooks(config: ControllerConfig) -> tuple[WebhookConfiguration, ...]:
+    if not config.webhooks:
+        return ()
+    return WebhookConfiguration.mutating("mlprivacy-stamp"), WebhookConfiguration.validating("mlprivacy-decide")
+
+
+async def _canary(client: KubeClient, namespace: str) -> str:
+    service = await client.get(SERVICES, "mlprivacy-collector", namespace)
+    address = service["spec"]["clusterIP"]
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{CANARY_PORT}:{CANARY_PORT}"
+
+
+async def _seal_key(client: KubeClient, namespace: str) -> str:
+    data = secret_data(await client.get(SECRETS, SEAL_SECRET, namespace))
+    public = data[SEAL_PUBLIC].strip()
+    # Stored as base64 text; a raw key would be 32 bytes.
+    return base64.b64encode(public).decode() if len(public) == 32 else public.decode("ascii")
+
+
+class Controller:
+    """The active controller: what changed goes into one queue, workers look at one key at a time."""
+
+    def __init__(
+        self,
+        config: ControllerConfig,
+        client: KubeClient,
+        identity: str,
+        settings: RenderSettings,
+        facts: FactStore,
+        children: Children,
+        collector: CollectorClient,
+    ) -> None:
+        self._config = config
+        self._facts = facts
+        self._children = children
+        self._store = JobStore()
+        self._index = DependencyIndex()
+        self._queue: WorkQueue[JobKey] = WorkQueue("jobs")
+        self._listed = asyncio.Event()
+        effects = Effects(client, config, self._store)
+        self._reconciler = Reconciler(
+            config=config,
+            settings=settings,
+            facts=facts,
+            store=self._store,
+            index=self._index,
+            children=children,
+            effects=effects,
+            receipts=Receipts(collector),
+            events=EventRecorder(client, "mlprivacy.dev/controller", identity),
+            now=lambda: datetime.now(UTC),
+        )
+        self._inputs = Inputs(facts, effects, lambda: datetime.now(UTC))
+        metrics.JOBS.set_function(lambda: len(self._store))
+        facts.on_change(self._fact_changed)
+        children.on_change(self._child_changed)
+
+    def not_ready(self) -> str | None:
+        """Why decisions can not be made yet, or None."""
+        if not self._facts.synced:
+            return "; ".join(self._facts.problems()) or "the facts have not been read yet"
+        return None if self._children.synced else "the rendered objects have not been read yet"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set."""
+        if not await _first(asyncio.gather(self._facts.wait_synced(), self._children.wait_synced()), stop):
+            return
+        kopf_stop = asyncio.Event()
+        framework = asyncio.create_task(
+            kopf.operator(
+                registry=registry_for(self._job_seen), standalone=True, clusterwide=True, stop_flag=kopf_stop
+            ),
+            name="kopf",
+        )
+        workers = asyncio.create_task(self._queue.run(self._handle, self._config.workers), name="workers")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({framework, workers, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            self._queue.close()
+            kopf_stop.set()
+            results = await asyncio.gather(framework, workers, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _handle(self, key: JobKey) -> float | None:
+        if key.kind in INPUT_KINDS or key.kind == "Namespace":
+            return await self._inputs.reconcile(key)
+        return await self._reconciler.job(key)
+
+    # -- what changed ----------------------------------------------------------------------------------------------
+
+    def _job_seen(self, kind: str, event: str | None, obj: dict[str, Any]) -> None:
+        metadata = obj["metadata"]
+        key = JobKey(kind, metadata.get("namespace", ""), metadata["name"])
+        if event == "DELETED":
+            self._store.drop(key)
+            self._queue.add(key)
+        elif self._store.put({**obj, "kind": kind}):
+            self._queue.add(key)
+
+    def _child_changed(self, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        if obj is None:
+            return
+        owner = owner_of(obj)
+        if owner is not None:
+            self._queue.add(owner)
+        elif obj["kind"] == "NetworkPolicy":
+            self._queue.add(JobKey("Namespace", "", obj["metadata"]["namespace"]))
+
+    def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
+        self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
+        if not matters(old, new):
+            return
+        for key in self._index.resting_on(touched_by(changed)):
+            self._queue.add(key)
+        if changed.kind in ("DataClass", "ConsentScope"):
+            for namespace, name in self._facts.informers["Dataset"].keys():
+                self._queue.add(JobKey("Dataset", namespace, name))

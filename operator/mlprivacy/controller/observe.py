@@ -1,0 +1,76 @@
+"""What is seen of a job's workload, as the planner takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlprivacy.api import names
+from mlprivacy.controller.children import Children
+from mlprivacy.controller.plan import Seen
+from mlprivacy.controller.store import JobKey
+from mlprivacy.kube.client import Object
+
+
+def attempts(children: Children, key: JobKey, uid: str) -> list[Seen]:
+    """The Jobs of a TrainingJob."""
+    return [job_seen(job) for job in children.of("Job", key, uid)]
+
+
+def deployment(children: Children, key: JobKey, uid: str) -> Seen | None:
+    """The Deployment of an InferenceJob."""
+    return next((deployment_seen(d) for d in children.of("Deployment", key, uid)), None)
+
+
+def job_seen(job: Object) -> Seen:
+    """A batch/v1 Job, whole or as the cache keeps it."""
+    metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
+    ended = next(
+        (c for c in status.get("conditions") or [] if c.get("type") in ("Complete", "Failed") and _is_true(c)), None
+    )
+    number = str((metadata.get("labels") or {}).get(names.LABEL_ATTEMPT, "0"))
+    return Seen(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        number=int(number) if number.isdigit() else 0,
+        digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DECISION, ""),
+        suspended=bool(spec.get("suspend")),
+        running=int(status.get("ready") or 0) > 0,
+        deleting="deletionTimestamp" in metadata,
+        finished=ended["type"] if ended else None,
+        reason=str(ended.get("reason") or "") if ended else "",
+        message=str(ended.get("message") or "") if ended else "",
+        finished_at=ended.get("lastTransitionTime") if ended else None,
+    )
+
+
+def deployment_seen(obj: Object) -> Seen:
+    """An apps/v1 Deployment, whole or as the cache keeps it."""
+    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    return Seen(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        number=1,
+        digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DECISION, ""),
+        suspended=spec.get("replicas") == 0,
+        running=int(status.get("availableReplicas") or 0) > 0,
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def pods_alive(children: Children, key: JobKey, uid: str) -> bool:
+    """Whether a pod of the job may still run, by the cache."""
+    return any((p.get("status") or {}).get("phase") != "Failed" for p in children.of("Pod", key, uid))
+
+
+def seal_failure(children: Children, key: JobKey, uid: str) -> str | None:
+    """The words of a seal probe that failed, or None."""
+    for pod in children.of("Pod", key, uid):
+        seal: Mapping[str, Any] = (pod.get("status") or {}).get("seal") or {}
+        if seal.get("exitCode"):
+            return str(seal.get("message") or f"the seal probe ended with {seal['exitCode']}")
+    return None
+
+
+def _is_true(condition: Mapping[str, Any]) -> bool:
+    return condition.get("status") == "True"

@@ -1,0 +1,57 @@
+"""The end of a job: the workload first, the controls when its pods are gone, our finalizer last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlprivacy.api import names
+from mlprivacy.controller.children import Children
+from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.store import JobKey
+from mlprivacy.controller.writes import Write
+from mlprivacy.kube.client import Object
+from mlprivacy.kube.resources import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    JOBS,
+    NETWORKPOLICIES,
+    SERVICEACCOUNTS,
+    SERVICES,
+    Resource,
+)
+
+LOOK_AGAIN_SECONDS = 1.0
+# The NetworkPolicy goes last: an allow is needless without pods, and the floor stays anyway.
+_CONTROLS: tuple[Resource, ...] = (SERVICES, CONFIGMAPS, SERVICEACCOUNTS, NETWORKPOLICIES)
+
+
+async def teardown(effects: Effects, children: Children, key: JobKey, raw: dict[str, Any]) -> float | None:
+    """One pass of deleting a job; the seconds until the next pass, None when our finalizer is off."""
+    if names.FINALIZER not in (raw["metadata"].get("finalizers") or []):
+        return None
+    if not await _clear(effects, key, raw["metadata"]["uid"]):
+        return LOOK_AGAIN_SECONDS
+    await effects.finalizers(key, raw, hold=False)
+    return None
+
+
+async def expire(effects: Effects, children: Children, key: JobKey, raw: dict[str, Any]) -> bool:
+    """One pass of deleting what was rendered for a job that ended and stays; True when all is gone."""
+    return await _clear(effects, key, raw["metadata"]["uid"])
+
+
+async def _clear(effects: Effects, key: JobKey, uid: str) -> bool:
+    """Deletes workloads, then waits for the pods, then deletes controls. Reads live: a cache may lag behind."""
+    selector = f"{names.LABEL_JOB_UID}={uid}"
+    workloads: list[Object] = []
+    for resource in (JOBS, DEPLOYMENTS):
+        workloads += await effects.client.list(resource, key.namespace, label_selector=selector)
+    for obj in workloads:
+        if "deletionTimestamp" not in obj["metadata"]:
+            await effects.delete(Write.DELETE_WORKLOAD, obj)
+    if workloads or await effects.pods_of(key.namespace, uid):
+        return False
+    for resource in _CONTROLS:
+        for obj in await effects.client.list(resource, key.namespace, label_selector=selector):
+            await effects.delete(Write.DELETE_CONTROL, obj)
+    return True
