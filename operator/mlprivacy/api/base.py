@@ -295,29 +295,40 @@ def dotted(loc: tuple[int | str, ...], root: str = "spec") -> str:
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
+def _validate(
+    model: type[SpecT], body: Mapping[str, Any], extra: Literal["forbid", "ignore"]
+) -> tuple[SpecT | None, list[FieldError]]:
+    """The spec, or what is wrong with it. Names are those of the wire: a Python name is an unknown field."""
+    try:
+        return model.model_validate(body, extra=extra, by_alias=True, by_name=False), []
+    except ValidationError as problem:
+        found = []
+        for item in problem.errors(include_url=False):
+            if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
+                continue  # pydantic counts the entries that are good; what is wrong with the others is said already
+            path = dotted(item["loc"]) + item.get("ctx", {}).get("field_path", "")
+            if item["type"] == "extra_forbidden":
+                found.append(FieldError(path, "is not a field of this kind", unknown=True))
+            else:
+                found.append(FieldError(path, item["msg"]))
+        return None, found
+
+
 def parse_spec(kind: KindInfo[SpecT], raw: Mapping[str, Any]) -> Parsed[SpecT]:
     """Read ``raw['spec']``. Never raises on bad content: wrong values are ``errors``, extra fields ``unknown``."""
     whole: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     metadata = whole.get("metadata")
     meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
-    errors: list[FieldError] = []
-    unknown: list[FieldError] = []
-    spec: SpecT | None = None
     body = whole.get("spec")
-    if not isinstance(body, Mapping):
-        errors.append(FieldError("spec", "is missing; every object of this kind needs a spec"))
+    spec: SpecT | None = None
+    unknown: list[FieldError] = []
+    if isinstance(body, Mapping):
+        spec, errors = _validate(kind.spec, body, "forbid")
+        unknown = [error for error in errors if error.unknown]
+        if unknown:  # which hide what the rest is worth: rules are not asked about an object with fields too many
+            spec, errors = _validate(kind.spec, body, "ignore")
     else:
-        try:
-            spec = kind.spec.model_validate(body, extra="forbid", by_alias=True, by_name=False)
-        except ValidationError as problem:
-            for item in problem.errors(include_url=False, include_input=False):
-                path = dotted(item["loc"]) + item.get("ctx", {}).get("field_path", "")
-                if item["type"] == "extra_forbidden":
-                    unknown.append(FieldError(path, "is not a field of this kind", unknown=True))
-                else:
-                    errors.append(FieldError(path, item["msg"]))
-            if not errors:
-                spec = kind.spec.model_validate(body, by_alias=True, by_name=False)
+        errors = [FieldError("spec", "is missing; every object of this kind needs a spec")]
     name = meta.get("name")
     if isinstance(name, str) and name:
         broken = [rule for rule in kind.name_rules if rule.holds is not None and not rule.holds(name)]

@@ -108,3 +108,8 @@ def date_time(text: str) -> str:
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Boolean = Annotated[bool, Strict()]
+
+
+def without_nulls(value: Any) -> Any:
+    """A map without its null values, which the API server drops; anything else as it is."""
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from mlprivacy.api.base import (
@@ -15,10 +15,7 @@ from mlprivacy.api.base import (
     PrinterColumn,
     Text,
 )
-from mlprivacy.api.constraints import (
-    Rule,
-    keyed_by,
-)
+from mlprivacy.api.constraints import Rule, keyed_by, without_nulls
 from mlprivacy.api.names import GROUP
 
 RuleId = Annotated[str, Field(min_length=2, max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
@@ -67,6 +64,7 @@ class GuardedSelector(ApiModel):
             "only guarded labels select: " + ", ".join(GUARDED_SELECTOR_KEYS),
             lambda labels: set(labels) <= set(GUARDED_SELECTOR_KEYS),
         ),
+        BeforeValidator(without_nulls),
     ]
 
 
@@ -123,6 +121,7 @@ class PrivacyPolicySpec(ApiModel):
             max_length=64,
             description="parameters of rules, as RULE.PARAMETER; write numbers with a fraction and words as strings.",
         ),
+        BeforeValidator(without_nulls),
     ]
     rules: Annotated[
         tuple[RuleOverride, ...],

@@ -55,6 +55,21 @@ def test_nulls_mean_absent(kind: str, server: Any, example: Example) -> None:
     )
 
 
+def test_a_null_in_a_map_is_absent(server: Any, example: Example) -> None:
+    manifest = example("PrivacyPolicy")
+    manifest["spec"] = {
+        "parameters": {"a.b": None, "c.d": 1},
+        "namespaceSelector": {"matchLabels": {"mlprivacy.dev/region": None}},
+    }
+    answer = server.create(manifest, "PrivacyPolicy")
+    assert answer.accepted, answer.text
+    assert answer.object["spec"]["parameters"] == {"c.d": 1}
+    assert answer.object["spec"]["namespaceSelector"] == {"matchLabels": {}}
+    info = kind_named("PrivacyPolicy")
+    assert info is not None
+    assert parse_spec(info, manifest).spec == parse_spec(info, answer.object).spec
+
+
 def test_an_unknown_field_is_pruned_with_a_warning_when_not_strict(server: Any, example: Example) -> None:
     manifest = example("TrainingJob")
     manifest["spec"]["egress"] = "Open"
