@@ -13,6 +13,9 @@ from aiohttp import web
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.credentials import Credentials
+from mlprivacy.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, OURS, SECRETS
+
+COLLECTIONS = {resource.plural for resource in (*OURS, CONFIGMAPS, SECRETS, LEASES, NAMESPACES)}
 
 
 class FakeApi:
@@ -126,7 +129,7 @@ class FakeApi:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one line per verb
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path, dict(request.query)))
         body = await request.read()
         self.bodies.append(json.loads(body) if body else None)
@@ -142,7 +145,7 @@ class FakeApi:
             return await self._watch(request)
         if request.method == "GET" and path in self.objects:
             return web.json_response(self.objects[path])
-        if request.method == "GET" and path.rsplit("/", 1)[1] in {"configmaps", "secrets", "leases", "namespaces"}:
+        if request.method == "GET" and path.rsplit("/", 1)[1] in COLLECTIONS:
             return self._list(request)
         if request.method == "POST":
             path = f"{path}/{self.bodies[-1]['metadata']['name']}"
@@ -189,9 +192,10 @@ class FakeApi:
                 return response
             while True:
                 for version, kind, path, obj in self.log:
-                    if version > since and (kind == "BOOKMARK" or self._under(request, path)):
-                        await response.write(_line({"type": kind, "object": obj}))
+                    if version > since:
                         since = version
+                        if kind == "BOOKMARK" or self._under(request, path):
+                            await response.write(_line({"type": kind, "object": obj}))
                 if self._inject:
                     await response.write(self._inject.pop())
                     continue
