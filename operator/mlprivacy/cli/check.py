@@ -49,7 +49,7 @@ classes) and everything that is not in the files. A dataset that is not in the f
     help="The mode of namespaces that are not in the files. Without it jobs there are held as not governed.",
 )
 @click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
-def command(  # noqa: PLR0917 - one per option
+def command(
     paths: tuple[str, ...],
     output: str,
     namespace: str,

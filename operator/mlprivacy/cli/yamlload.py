@@ -34,6 +34,7 @@ _NODE_BYTES: Final = 4  # what a node costs in JSON besides its text
 
 # libyaml where it was built in: the same scanner, many times faster.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_AFTER_DOTS: Final = "a second document stands after '...', which kubectl would ignore; separate documents by '---'"
 _TAG_PREFIX: Final = "tag:yaml.org,2002:"
 
 
@@ -173,13 +174,17 @@ def _yaml(chunk: str, offset: int) -> list[Node]:
 
 
 def _syntax(error: yaml.MarkedYAMLError, chunk: str, offset: int) -> LoadError:
+    lines = chunk.split("\n")
     mark = error.problem_mark or error.context_mark
+    if mark is not None and mark.line >= len(lines) - 1 and error.context_mark is not None:
+        mark = error.context_mark  # what was never closed, not the end of the file
     line = mark.line if mark else 0
     column = mark.column + 1 if mark else 1
-    lines = chunk.split("\n")
     near = lines[line] if line < len(lines) else ""
     if near.startswith("\t") or (re.match(r"\s*\t", near) and "token" in str(error.problem)):
         return LoadError("the line is indented with a tab, and YAML takes spaces only", line + offset + 1, column)
+    if "expected <document start>" in str(error.problem) and any(text.startswith("...") for text in lines[:line]):
+        return LoadError(_AFTER_DOTS, line + offset + 1, column)
     what = str(error.problem or error.context or "it is not YAML")
     context = f" {error.context}" if error.context and error.problem else ""
     return LoadError(f"it is not YAML{context}: {what}", line + offset + 1, column)
@@ -226,7 +231,7 @@ class _Builder:
 
     def _node(self, event: NodeEvent) -> None:
         if self._ended and not self._stack:
-            raise self._fail("a second document stands after '...', which kubectl would ignore; use '---'", event)
+            raise self._fail(_AFTER_DOTS, event)
         if isinstance(event, AliasEvent):
             self._add(self._aliased(event), event, alias=True)
         elif isinstance(event, ScalarEvent):
