@@ -110,9 +110,7 @@ class Effects:
                 await self.client.create(JOBS, workload, dry_run=True)
             except AlreadyExists:
                 return
-        await self.client.create(
-            PODS, {**pod, "metadata": {**pod["metadata"], "name": pod["metadata"]["name"]}}, dry_run=True
-        )
+        await self.client.create(PODS, pod, dry_run=True)
 
     # -- the workload ----------------------------------------------------------------------------------------------
 

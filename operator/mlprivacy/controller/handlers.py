@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ Seen = Callable[[str, str | None, dict[str, Any]], None]
 def registry_for(seen: Seen) -> kopf.OperatorRegistry:
     """A registry whose handlers call ``seen(kind, event type, object)``. No state of kopf's is kept on any object."""
     registry = kopf.OperatorRegistry()
+    for noisy in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)  # else a line for every event
 
     @kopf.on.startup(id="settings", registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:

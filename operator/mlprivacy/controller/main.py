@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import ipaddress
 import logging
@@ -38,6 +37,7 @@ from mlprivacy.kube.certkeeper import (
     secret_data,
 )
 from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
 from mlprivacy.kube.facts import FactStore, matters, touched_by
 from mlprivacy.kube.httpserve import ProbeServer
@@ -81,6 +81,7 @@ async def run_controller(config: ControllerConfig, stop: asyncio.Event) -> None:
         if not await _first(lease.acquire(), stop):
             return
         stack.push_async_callback(lease.release)
+        state["caches"] = lambda: "certificates have not been read yet"
         logger.info("this process is the active controller (%s)", identity)
         controller = await _start(config, client, identity, stack, stop)
         if controller is None:
@@ -133,13 +134,15 @@ async def _start(
     tls = SecretTLS(client, config.namespace, config.tls_secret)
     tls.start()
     stack.push_async_callback(tls.stop)
-    if not await _first(asyncio.gather(keeper.ready.wait(), tls.ready.wait()), stop):
+    # Not keeper.ready: a webhook configuration that is missing must not keep jobs from being looked after.
+    seal_key = asyncio.create_task(_seal_key(client, config.namespace))
+    if not await _first(asyncio.gather(seal_key, tls.ready.wait()), stop):
         return None
     settings = RenderSettings(
         operator_namespace=config.namespace,
         dataplane_image=config.dataplane_image,
         canary=config.canary or await _canary(client, config.namespace),
-        seal_key=await _seal_key(client, config.namespace),
+        seal_key=await seal_key,
     )
     collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
     facts = FactStore(client)
@@ -188,10 +191,16 @@ async def _canary(client: KubeClient, namespace: str) -> str:
 
 
 async def _seal_key(client: KubeClient, namespace: str) -> str:
-    data = secret_data(await client.get(SECRETS, SEAL_SECRET, namespace))
-    public = data[SEAL_PUBLIC].strip()
-    # Stored as base64 text; a raw key would be 32 bytes.
-    return base64.b64encode(public).decode() if len(public) == 32 else public.decode("ascii")
+    """The collector's public key in base64, once the certificate keeper has made it."""
+    while True:
+        try:
+            public = secret_data(await client.get(SECRETS, SEAL_SECRET, namespace)).get(SEAL_PUBLIC, b"").strip()
+        except ApiError as error:
+            logger.warning("the Secret %s can not be read: %s", SEAL_SECRET, error)
+            public = b""
+        if public:
+            return public.decode("ascii")
+        await asyncio.sleep(0.5)
 
 
 class Controller:
@@ -295,5 +304,5 @@ class Controller:
         for key in self._index.resting_on(touched_by(changed)):
             self._queue.add(key)
         if changed.kind in ("DataClass", "ConsentScope"):
-            for namespace, name in self._facts.informers["Dataset"].keys():
+            for namespace, name in self._facts.informers["Dataset"].keys(None):
                 self._queue.add(JobKey("Dataset", namespace, name))

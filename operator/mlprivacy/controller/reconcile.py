@@ -167,11 +167,12 @@ class Reconciler:
                 return outcome
         rendered = render(self._context(key, raw, decision, plan.attempt))
         try:
-            if plan.step is Step.START:
-                await self.effects.dry_run(rendered.workload, rendered.pod)
-                if names.FINALIZER not in (raw["metadata"].get("finalizers") or []):
-                    await self.effects.finalizers(key, raw, hold=True)
+            if plan.step is Step.START and names.FINALIZER not in (raw["metadata"].get("finalizers") or []):
+                await self.effects.finalizers(key, raw, hold=True)
             made = [await self.effects.control(obj) for obj in rendered.controls]
+            if plan.step is Step.START:
+                # After the controls: the pod names the account that was just made.
+                await self.effects.dry_run(rendered.workload, rendered.pod)
         except (Invalid, Forbidden) as error:
             return _rejected(outcome, error)
         except ControlMissing as error:
