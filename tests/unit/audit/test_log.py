@@ -216,6 +216,8 @@ def test_a_full_disk_acknowledges_nothing_and_is_recovered_from(tmp_path: Path) 
         assert good and failed, (good, failed)
         assert "nothing was recorded" in failed[0], failed[0]
         assert log.heads()["controller"].seq == good[-1].seq
+        (segment,) = Path(sys.argv[1], "controller").glob("*.jsonl")
+        assert segment.read_bytes().endswith(b"\\n"), "half a line was left"
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         good += log.submit("controller", [event(100)]).result()
         for receipt in good:

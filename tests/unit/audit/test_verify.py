@@ -99,6 +99,29 @@ def test_a_rewritten_record_breaks_the_link_of_the_next(log: Path, event: MakeEv
     assert "prev" in str(problem)
 
 
+def test_a_changed_value_is_a_hash_mismatch_of_that_record(log: Path) -> None:
+    path = segments(log)[0]
+    path.write_bytes(path.read_bytes().replace(b'"number":1}', b'"number":7}'))
+    problem = verify(log).problem
+    assert problem is not None
+    assert (problem.wrong, problem.line, problem.seq) == (Wrong.HASH_MISMATCH, 3, 3)
+
+
+def test_a_segment_that_does_not_name_the_next_is_found(tmp_path: Path, event: MakeEvent) -> None:
+    """Hashes and numbers are right, but the log itself would never have gone on in another file there."""
+    folder = tmp_path / "log" / "controller"
+    folder.mkdir(parents=True)
+    prev = genesis("controller")
+    for seq in (1, 2):
+        record = Record.link("controller", seq, prev, event(seq))
+        prev = record.hash
+        (folder / reader.segment_name(seq)).write_bytes(record.line + b"\n")
+    problem = verify(tmp_path / "log").problem
+    assert problem is not None
+    assert problem.wrong == Wrong.MISSING_SEGMENT
+    assert "segment-end" in problem.message
+
+
 def test_a_chain_under_another_writers_name_is_found(log: Path) -> None:
     shutil.rmtree(log / "admission")
     shutil.copytree(log / "controller", log / "admission")
