@@ -53,8 +53,9 @@ def matches(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[j
 
 
 def int_or_string(validator: Any, on: bool, value: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
-    if on and not (is_integer(None, value) or isinstance(value, str)):
-        yield jsonschema.ValidationError(f"{value!r} is neither a whole number nor a string")
+    whole = is_integer(None, value) and abs(value) < 2**63
+    if on and not (whole or isinstance(value, str)):
+        yield jsonschema.ValidationError(f"{value!r} is neither a whole number of 64 bits nor a string")
 
 
 # Draft 4 is the one whose exclusive bounds are flags, as in a structural schema.
