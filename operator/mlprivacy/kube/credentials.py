@@ -3,9 +3,10 @@
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mlprivacy.kube.errors import Unreachable
 
@@ -63,9 +64,14 @@ class Credentials:
         token: str | None = None,
         token_file: Path | None = None,
         authorization: Callable[[bool], Awaitable[str | None]] | None = None,
+        impersonation: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """`authorization` overrides the token: called per request, with True when the last answer was a 401."""
+        """`authorization` overrides the token: called per request, with True when the last answer was a 401.
+
+        `impersonation` are the Impersonate-* headers of a kubeconfig's `as` fields.
+        """
         self.server = server.rstrip("/")
+        self.impersonation = tuple(impersonation)
         self.tls_server_name = tls_server_name
         self.proxy = proxy
         self._token = token
@@ -176,6 +182,7 @@ async def from_kubeconfig(path: str, context: str | None = None) -> Credentials:
         proxy=configuration.proxy,
         token_file=token_file,
         authorization=None if token_file else authorization,
+        impersonation=_impersonation(loader),
     )
 
 
@@ -190,6 +197,19 @@ def _path(value: str | None) -> Path | None:
 def _is_exec(loader: Any) -> bool:
     # The loader keeps an exec plugin's token until it expires, so that this is cheap for most requests.
     return bool(loader._user is not None and "exec" in loader._user)
+
+
+def _impersonation(loader: Any) -> list[tuple[str, str]]:
+    """The kubeconfig's `as` fields, which the loader ignores: without them requests would have the wrong rights."""
+    if loader._user is None:
+        return []
+    user: dict[str, Any] = loader._user.value
+    headers = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
+    headers += [("Impersonate-Uid", str(user["as-uid"]))] if user.get("as-uid") else []
+    headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or ()]
+    for key, values in (user.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{quote(key, safe='')}", str(value)) for value in values]
+    return headers
 
 
 def _token_file(loader: Any) -> Path | None:

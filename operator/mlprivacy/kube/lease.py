@@ -122,6 +122,9 @@ class Lease:
                         break
             except (ApiError, TimeoutError) as error:
                 logger.warning("lease %s: renewal failed: %s", self.name, error or "no answer in time")
+            except Exception:
+                # Whatever it is: a holder that stops renewing must come to the end of this loop and say so.
+                logger.exception("lease %s: renewal failed unexpectedly", self.name)
             if time.monotonic() >= deadline and time.monotonic() - self._renewed >= self._renew_within:
                 break
         self.lost_reason = f"the lease {self.namespace}/{self.name} is lost: {reason}"

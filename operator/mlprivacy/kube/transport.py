@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 from yarl import URL
 
 from mlprivacy import __version__
@@ -151,9 +152,12 @@ class Transport:
     async def _send(
         self, call: Call, payload: bytes | None, limits: aiohttp.ClientTimeout, *, rejected: bool = False
     ) -> aiohttp.ClientResponse:
+        if self._session.closed:
+            raise Unreachable(f"{call.method} {call.path}: this client was closed", "Closed")
         credentials = self._credentials
         credentials.refresh_tls()
-        headers = {"Accept": call.accept}
+        headers = CIMultiDict(credentials.impersonation)
+        headers["Accept"] = call.accept
         authorization = await credentials.authorization(rejected=rejected)
         if authorization:
             headers["Authorization"] = authorization

@@ -237,6 +237,25 @@ contexts: [{{name: c, context: {{cluster: k, user: u}}}}]
     assert seen == ["Bearer from-file"]
 
 
+async def test_a_kubeconfigs_impersonation_is_not_forgotten(api, tmp_path):
+    await api.put(MAP, OBJECT)
+    (tmp_path / "config").write_text(
+        f"""
+current-context: c
+clusters: [{{name: k, cluster: {{server: "{api.url}"}}}}]
+users: [{{name: u, user: {{token: t, as: alice, as-groups: [one, two]}}}}]
+contexts: [{{name: c, context: {{cluster: k, user: u}}}}]
+"""
+    )
+    seen = []
+    api.faults.append(lambda request: seen.append(request.headers))
+    async with await KubeClient.connect(str(tmp_path / "config")) as client:
+        await client.get(CONFIGMAPS, "m", "a")
+    assert seen[0]["Impersonate-User"] == "alice"
+    assert seen[0].getall("Impersonate-Group") == ["one", "two"]
+    assert seen[0]["Authorization"] == "Bearer t"
+
+
 async def test_a_broken_kubeconfig_is_a_sentence(tmp_path):
     (tmp_path / "config").write_text("current-context: nope\ncontexts: []\n")
     with pytest.raises(ConfigurationError, match="can not be used"):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mlprivacy.kube.errors import Unreachable
 from mlprivacy.kube.lease import Lease
 from mlprivacy.kube.resources import LEASES
 
@@ -101,6 +102,26 @@ async def test_a_deleted_lease_is_made_again(api, client, eventually):
     await eventually(lambda: PATH in api.objects)
     assert lease.held
     await stop(lease)
+
+
+async def test_an_unexpected_error_while_renewing_ends_in_a_lost_lease_too(client, monkeypatch):
+    lease = contender(client)
+    await lease.acquire()
+
+    async def broken(*_args, **_options):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(client, "replace", broken)
+    async with asyncio.timeout(20):
+        await lease.lost.wait()
+    assert not lease.held
+    await stop(lease)
+
+
+async def test_a_closed_client_is_unreachable(client):
+    await client.close()
+    with pytest.raises(Unreachable, match="was closed"):
+        await client.get(LEASES, "controller", "sys")
 
 
 async def test_release_empties_the_record(client):
