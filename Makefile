@@ -1,0 +1,55 @@
+# What people type. Each target sets up what it needs.
+SHELL := /bin/bash
+PY := .venv/bin/python
+DIR ?= build/dev
+export PYTHONPATH := hack
+.DEFAULT_GOAL := help
+
+.PHONY: help setup binaries demo test test-unit test-cluster dev-up dev-down dev-status lint format generate bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
+
+setup: ## make .venv (then .venv/bin/mlprivacy works)
+	@hack/scripts/setup.sh
+
+binaries: setup ## build the control plane under test (Go; 5 to 12 minutes once, then cached)
+	@$(PY) -m controlplane build >/dev/null
+
+demo: binaries ## run the examples on a real API server and show what became of them (SHOW=NAME prints its objects)
+	@$(PY) -m devstack demo $(if $(SHOW),--show $(SHOW)) $(if $(KEEP),--keep)
+
+test: setup ## all tests: unit, then on a real API server
+	@hack/scripts/test.sh
+
+test-unit: setup ## the tests that need no cluster
+	@$(PY) -m pytest -q -n 2 tests/unit
+
+test-cluster: binaries ## the tests on a real API server
+	@$(PY) -m pytest -q tests/cluster
+
+dev-up: binaries ## start a control plane and the operator, leave them running
+	@$(PY) -m devstack up --dir $(DIR)
+
+dev-down: setup ## stop exactly what dev-up started
+	@$(PY) -m devstack down --dir $(DIR)
+
+dev-status: setup ## say what runs
+	@$(PY) -m devstack status --dir $(DIR)
+
+lint: setup ## ruff, mypy strict, import contracts
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
+
+format: setup ## format the code
+	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+generate: setup ## everything that is made from the code: CRDs, their copy in the chart, the reference
+	@$(PY) -m mlprivacy.api.schema --output crds
+	@$(PY) hack/sync_chart_crds.py
+	@$(PY) -m docsgen
+
+bench: binaries ## the targets, measured; results under build/bench
+	@$(PY) tests/bench/run.py
+
+clean: dev-down ## remove build and .venv (the cache of binaries stays)
+	@rm -rf build .venv
