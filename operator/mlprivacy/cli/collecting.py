@@ -1,0 +1,171 @@
+"""Gives the collector what it needs from the cluster: its certificate and seal key from Secrets, the governed pods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mlprivacy.api import names
+from mlprivacy.audit.collector import CollectorConfig, load_seal_key, run_collector
+from mlprivacy.audit.puller import Pod
+from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.kube.certkeeper import SEAL_PRIVATE, SEAL_SECRET, secret_data
+from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.errors import ApiError
+from mlprivacy.kube.httpserve import ProbeServer
+from mlprivacy.kube.informer import Informer
+from mlprivacy.kube.resources import PODS, SECRETS
+from mlprivacy.kube.tls import SecretTLS
+
+logger = logging.getLogger(__name__)
+
+READERS: Final = ("auditor", "mlprivacy-controller")  # common names that may export every chain
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_RETRY: Final = 1.0  # seconds between two looks at a Secret that is empty
+_OVER: Final = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """Settings of the process. ``pull`` is False where pods are simulated."""
+
+    namespace: str
+    kubeconfig: str | None
+    directory: Path
+    listen: tuple[str, int]
+    health: tuple[str, int]
+    canary: tuple[str, int]
+    tls_secret: str
+    pull: bool = True
+
+
+class _SecretSource:
+    """The record API's TLSSource over a SecretTLS: client certificates are demanded, sessions never resumed."""
+
+    def __init__(self, tls: SecretTLS) -> None:
+        self._tls = tls
+        tls.server_context.options |= ssl.OP_NO_TICKET
+        tls.server_context.num_tickets = 0
+
+    def server_context(self) -> ssl.SSLContext:
+        return self._tls.server_context
+
+    def expires_at(self) -> float:
+        return time.time() + self._tls.days_left() * 86400
+
+
+async def collect(settings: Collecting, stop: asyncio.Event) -> None:
+    """Run the collector until ``stop`` is set.
+
+    Raises:
+        ConfigurationError: when there is no way to the API server.
+        LogLocked, OSError: what run_collector raises.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(await KubeClient.connect(settings.kubeconfig))
+        tls = SecretTLS(client, settings.namespace, settings.tls_secret, clients="required")
+        source = _SecretSource(tls)
+        tls.start()
+        stack.push_async_callback(tls.stop)
+        key = await _prerequisites(settings, client, tls, stop)
+        if key is None:
+            return
+        pods = Informer(client, PODS, label_selector=names.LABEL_RENDERED, name="pods/rendered")
+        if settings.pull:
+            pods.start()
+            stack.push_async_callback(pods.stop)
+        canary = CanaryAddress(settings.canary[0], settings.canary[1], settings.canary[1])
+        advertised = CanaryAddress(_ANY.get(canary.host, canary.host), canary.tcp, canary.udp)
+        config = CollectorConfig(
+            directory=settings.directory,
+            tls=source,
+            host=settings.listen[0],
+            port=settings.listen[1],
+            health_host=settings.health[0],
+            health_port=settings.health[1],
+            canary=(canary,),
+            canary_advertised=(advertised,),
+            pods=(lambda: governed_pods(pods)) if settings.pull else None,
+            seal_key=key,
+            readers=READERS,
+        )
+        await run_collector(config, stop)
+
+
+async def _prerequisites(
+    settings: Collecting, client: KubeClient, tls: SecretTLS, stop: asyncio.Event
+) -> Ed25519PrivateKey | None:
+    """The seal key, once it and the certificate are there; the controller writes both. None when stopped meanwhile."""
+    state = {"key": "the seal key has not been read yet"}
+    waiting = ProbeServer(
+        host=settings.health[0],
+        port=settings.health[1],
+        ready={"certificate": lambda: tls.problem, "seal key": lambda: state["key"]},
+    )
+    await waiting.start()
+    stopping = asyncio.create_task(stop.wait())
+    ready = asyncio.create_task(_both(settings.namespace, client, tls, state))
+    try:
+        await asyncio.wait({stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
+        return ready.result() if ready.done() else None
+    finally:
+        for task in (stopping, ready):
+            task.cancel()
+        await asyncio.gather(stopping, ready, return_exceptions=True)
+        await waiting.stop()
+
+
+async def _both(namespace: str, client: KubeClient, tls: SecretTLS, state: dict[str, str]) -> Ed25519PrivateKey:
+    while True:
+        try:
+            found = secret_data(await client.get(SECRETS, SEAL_SECRET, namespace)).get(SEAL_PRIVATE, b"")
+            if found:
+                key = load_seal_key(found)
+                break
+            why = f"the Secret {SEAL_SECRET} is empty; is the controller running?"
+        except (ApiError, ValueError) as error:
+            why = f"the Secret {SEAL_SECRET} can not be used: {error}"
+        if why != state["key"]:
+            logger.warning("%s", why)
+        state["key"] = why
+        await asyncio.sleep(_RETRY)
+    await tls.ready.wait()
+    return key
+
+
+def governed_pods(pods: Informer) -> Collection[Pod]:
+    """The governed pods that have an address and are not over."""
+    return [pod for raw in pods.list() if (pod := as_pod(raw)) is not None]
+
+
+def as_pod(raw: Object) -> Pod | None:
+    """What the puller needs of a pod; None for one without an address, or over, or of another kind."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    labels: Mapping[str, Any] = metadata.get("labels") or {}
+    kind: Literal["training", "inference"] | None = None
+    match labels.get(names.LABEL_RENDERED):
+        case "training":
+            kind = "training"
+        case "inference":
+            kind = "inference"
+    ip = status.get("podIP")
+    if kind is None or not isinstance(ip, str) or not ip or status.get("phase") in _OVER:
+        return None
+    uid, attempt = labels.get(names.LABEL_JOB_UID), labels.get(names.LABEL_ATTEMPT)
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ip=ip,
+        kind=kind,
+        attempt=f"{uid}/{attempt}" if uid and attempt else None,
+    )

@@ -1,0 +1,68 @@
+"""``mlprivacy controller``: runs the controller process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from mlprivacy.cli.processes import Address, ProcessFailed, common, flag, run
+
+
+@click.command()
+@common
+@flag("--health", type=Address(), default="0.0.0.0:8082", help="Where probes and metrics are served.")
+@flag("--collector-url", help="The collector; its Service in the operator's namespace unless given.")
+@flag("--tls-secret", default="mlprivacy-controller-tls", help="Secret with the client certificate.")
+@flag("--dataplane-image", required=True, help="Image of seal probe, accountant and gateway, REPO@sha256:...")
+@flag("--canary", help="Where seal probes knock, IP:TCP:UDP; the collector's Service unless given.")
+@flag("--simulated-nodes", is_flag=True, help="Nodes run nothing (kwok): expect no heartbeats, and say so.")
+@flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
+@flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
+@flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
+def command(
+    kubeconfig: str | None,
+    namespace: str,
+    log_level: str,
+    health: tuple[str, int],
+    collector_url: str | None,
+    tls_secret: str,
+    dataplane_image: str,
+    canary: str | None,
+    simulated_nodes: bool,
+    workers: int,
+    admission_hosts: tuple[str, ...],
+    collector_hosts: tuple[str, ...],
+) -> None:
+    """Run the controller: one is active (by a Lease), others wait."""
+    from mlprivacy.audit.seal import CanaryAddress  # noqa: PLC0415
+    from mlprivacy.controller.config import ControllerConfig  # noqa: PLC0415
+    from mlprivacy.controller.main import LeaseLost, run_controller  # noqa: PLC0415
+
+    if canary is not None:
+        try:
+            canary = str(CanaryAddress.parse(canary))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--canary") from None
+    config = ControllerConfig(
+        namespace=namespace,
+        dataplane_image=dataplane_image,
+        collector_url=collector_url or f"https://mlprivacy-collector.{namespace}.svc:8444",
+        kubeconfig=kubeconfig,
+        health_host=health[0],
+        health_port=health[1],
+        tls_secret=tls_secret,
+        canary=canary,
+        simulated_nodes=simulated_nodes,
+        workers=workers,
+        admission_hosts=admission_hosts,
+        collector_hosts=collector_hosts,
+    )
+
+    async def main(stop: asyncio.Event) -> None:
+        try:
+            await run_controller(config, stop)
+        except LeaseLost as error:
+            raise ProcessFailed(f"The lease was lost: {error}. Another controller may be active.") from error
+
+    run(main, log_level)

@@ -1,0 +1,114 @@
+"""What each rule is for, from the rules themselves: a table of all, a page of one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from mlprivacy.cli import style
+from mlprivacy.cli.errors import CliError
+from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.rule import Parameter, Rule
+from mlprivacy.policy.rules import all_rules, rules_by_id
+
+_STRICTER = {
+    "smaller": "the smaller value wins",
+    "larger": "the larger value wins",
+    "first": "the earlier choice wins",
+    "last": "the later choice wins",
+    "intersection": "only what every policy lists counts",
+    "union": "what any policy lists counts",
+}
+
+
+def rules() -> tuple[Rule, ...]:
+    """Every rule."""
+    return all_rules()
+
+
+def find(name: str) -> Rule:
+    """The rule called ``name``.
+
+    Raises:
+        CliError: when there is none.
+    """
+    rule = rules_by_id().get(name)
+    if rule is None:
+        close = difflib.get_close_matches(name, rules_by_id(), n=1)
+        hint = f" Did you mean {close[0]}?" if close else " `mlprivacy explain --rules` lists them."
+        raise CliError(f"There is no rule {name!r}; a job is written KIND/NAME.{hint}")
+    return rule
+
+
+def table() -> Iterator[str]:
+    """One line per rule."""
+    yield style.coloured(f"{'RULE':<20} {'ACTION':<7} {'APPLIES TO':<13} WHY", None, bold=True)
+    for rule in all_rules():
+        applies = "both" if len(rule.applies_to) > 1 else next(iter(rule.applies_to))
+        yield f"{rule.id:<20} {rule.action.value:<7} {applies:<13} {rule.reason}"
+
+
+def page(rule: Rule) -> Iterator[str]:
+    """All about one rule."""
+    yield style.coloured(rule.id, None, bold=True)
+    yield from style.paragraph(rule.reason, "  ")
+    yield ""
+    yield f"  action      {rule.action.value} on a breach, Hold while a fact is missing"
+    yield f"  applies to  {', '.join(sorted(rule.applies_to))}"
+    yield f"  active      {'always' if rule.baseline else 'where a pack asks for it'}"
+    yield from style.paragraph(f"  law         {', '.join(rule.citations)}", "", "              ")
+    for name, citations in _packs(rule):
+        yield from style.paragraph(f"              {', '.join(citations)} (pack {name})", "", "              ")
+    yield from style.paragraph(f"  to fix it   {rule.remedy}", "", "              ")
+    if rule.parameters:
+        yield ""
+        yield "  Parameters, set in spec.parameters of a PrivacyPolicy"
+    for parameter in rule.parameters:
+        yield f"    {rule.id}.{parameter.name} ({_type(parameter)}, default {_value(parameter.default)})"
+        yield from style.paragraph(
+            f"{parameter.description} Where policies differ, {_STRICTER[parameter.stricter]}.", "      "
+        )
+
+
+def as_json(rule: Rule) -> dict[str, Any]:
+    """A rule for programs."""
+    return {
+        "id": rule.id,
+        "family": rule.family,
+        "action": rule.action.value,
+        "reason": rule.reason,
+        "remedy": rule.remedy,
+        "citations": list(rule.citations),
+        "packs": {name: list(citations) for name, citations in _packs(rule)},
+        "appliesTo": sorted(rule.applies_to),
+        "baseline": rule.baseline,
+        "parameters": [
+            {
+                "name": f"{rule.id}.{parameter.name}",
+                "type": parameter.type,
+                "choices": list(parameter.choices),
+                "default": list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default,
+                "description": parameter.description,
+                "stricter": parameter.stricter,
+            }
+            for parameter in rule.parameters
+        ],
+    }
+
+
+def _packs(rule: Rule) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, pack in built_in_packs().items():
+        line = pack.line(rule.id)
+        if line is not None:
+            yield name, line.citations
+
+
+def _type(parameter: Parameter) -> str:
+    return " | ".join(parameter.choices) if parameter.choices else parameter.type
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "empty"
+    return str(value).lower() if isinstance(value, bool) else str(value)
