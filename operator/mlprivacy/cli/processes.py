@@ -26,10 +26,10 @@ class ProcessFailed(click.ClickException):
     exit_code = 1
 
 
-def flag(name: str, **options: Any) -> Callable[[F], F]:
+def flag(name: str, *parameter: str, **options: Any) -> Callable[[F], F]:
     """An option that is also read from ``MLPRIVACY_<FLAG>``."""
     variable = "MLPRIVACY_" + name.lstrip("-").replace("-", "_").upper()
-    return click.option(name, envvar=variable, show_envvar=True, show_default=True, **options)
+    return click.option(name, *parameter, envvar=variable, show_envvar=True, show_default=True, **options)
 
 
 def own_namespace() -> str:
@@ -53,7 +53,7 @@ def common(function: F) -> F:
     return function
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[tuple[str, int]]):
     """``HOST:PORT``; an empty host is every address, IPv6 stands in brackets."""
 
     name = "HOST:PORT"
