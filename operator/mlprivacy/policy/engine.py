@@ -293,7 +293,8 @@ def _run(rule: Rule, case: Case, regime: Regime | None, packs: Iterable[Pack]) -
     """Run one rule and turn what it yields into findings under the regime's mode."""
     asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
     citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
-    action, policy = regime.action(rule) if regime else (rule.action, None)
+    # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
+    action, policy = regime.action(rule) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
     for item in rule.check(case):
         if isinstance(item, Obligation):
             yield item
