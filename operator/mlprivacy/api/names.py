@@ -58,3 +58,16 @@ OBJECT_PREFIX: Final = "mlp-"  # names of rendered objects
 # The RBAC verb that is the privacy-officer role: lower a mode, remove a label, widen an exclusion.
 WEAKEN_VERB: Final = "weaken"
 WEAKEN_RESOURCE: Final = "governednamespaces"
+
+# Environment of the data-plane containers, rendered by controls/sidecars.py and read by dataplane/settings.py.
+ENV_ATTEMPT: Final = "MLPRIVACY_ATTEMPT_ID"  # the job's uid and the attempt's number
+ENV_CANARY: Final = "MLPRIVACY_CANARY"  # IP:TCPPORT:UDPPORT, several with commas, an IPv6 in brackets
+ENV_SEAL_KEY: Final = "MLPRIVACY_SEAL_KEY"  # the collector's Ed25519 public key, 32 bytes in base64
+ENV_SEAL_DEADLINE: Final = "MLPRIVACY_SEAL_DEADLINE"  # seconds
+ENV_PEER_UID: Final = "MLPRIVACY_PEER_UID"  # the user id the trainer must have
+ENV_GATEWAY_PORT: Final = "MLPRIVACY_GATEWAY_PORT"  # where the gateway hears clients
+
+
+def attempt_id(job_uid: str, attempt: int | str) -> str:
+    """What a pod's seal probe and sidecar call their attempt, and what the collector expects of them."""
+    return f"{job_uid}/{attempt}"

@@ -7,7 +7,7 @@ from typing import Any
 from mlprivacy.api import names
 from mlprivacy.controls.base import Control
 from mlprivacy.controls.hardening import restricted
-from mlprivacy.workloads.context import RenderContext
+from mlprivacy.workloads.context import RenderContext, container_list
 
 # Requests equal limits, so that a Guaranteed pod stays Guaranteed.
 _SIZE = {"cpu": "50m", "memory": "96Mi"}
@@ -18,7 +18,7 @@ def _resources() -> dict[str, Any]:
 
 
 def _environment(context: RenderContext, extra: dict[str, str]) -> list[dict[str, str]]:
-    values = {"MLPRIVACY_ATTEMPT_ID": f"{context.uid}/{context.attempt}", **extra}
+    values = {names.ENV_ATTEMPT: names.attempt_id(context.uid, context.attempt), **extra}
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
@@ -32,9 +32,9 @@ def seal_probe(context: RenderContext) -> dict[str, Any]:
         "env": _environment(
             context,
             {
-                "MLPRIVACY_CANARY": settings.canary,
-                "MLPRIVACY_SEAL_KEY": settings.seal_key,
-                "MLPRIVACY_SEAL_DEADLINE": str(settings.seal_deadline_seconds),
+                names.ENV_CANARY: settings.canary,
+                names.ENV_SEAL_KEY: settings.seal_key,
+                names.ENV_SEAL_DEADLINE: str(settings.seal_deadline_seconds),
             },
         ),
         "ports": [{"name": "mlp-seal", "containerPort": names.PORT_SEAL, "protocol": "TCP"}],
@@ -43,14 +43,14 @@ def seal_probe(context: RenderContext) -> dict[str, Any]:
     }
 
 
-def sidecar(context: RenderContext) -> dict[str, Any]:
+def sidecar(context: RenderContext, trainer_uid: int) -> dict[str, Any]:
     """The accountant of training, or the gateway of inference: started and healthy before the user's container."""
     training = context.kind == "TrainingJob"
     ports = [{"name": "mlp-sidecar", "containerPort": names.PORT_SIDECAR, "protocol": "TCP"}]
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = {names.ENV_PEER_UID: str(trainer_uid)} if training else {}
     if not training:
         ports.append({"name": "mlp-gateway", "containerPort": context.inference.port, "protocol": "TCP"})
-        extra["MLPRIVACY_GATEWAY_PORT"] = str(context.inference.port)
+        extra[names.ENV_GATEWAY_PORT] = str(context.inference.port)
     return {
         "name": names.CONTAINER_ACCOUNTANT if training else names.CONTAINER_GATEWAY,
         "image": context.settings.dataplane_image,
@@ -79,9 +79,11 @@ def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
     spec["volumes"] = [
         *(spec.get("volumes") or []),
         {"name": names.VOLUME_RUN, "emptyDir": {"medium": "Memory"}},
-        {"name": names.VOLUME_LOG, "emptyDir": dict(medium)},
+        {"name": names.VOLUME_LOG, "emptyDir": {**medium, "sizeLimit": "256Mi"}},
     ]
-    spec["initContainers"] = [seal_probe(context), sidecar(context), *(spec.get("initContainers") or [])]
+    # The first container is the trainer: the accountant takes steps from its user id alone.
+    trainer = int(container_list(spec, "containers")[0]["securityContext"]["runAsUser"])
+    spec["initContainers"] = [seal_probe(context), sidecar(context, trainer), *(spec.get("initContainers") or [])]
 
 
 # After storage and hardening, which act on the user's containers alone.

@@ -6,14 +6,14 @@ from typing import Final
 
 from mlprivacy.api import names
 
-ENV_ATTEMPT: Final = "MLPRIVACY_ATTEMPT_ID"  # the job's uid and the attempt's number
-ENV_CANARY: Final = "MLPRIVACY_CANARY"  # IP:TCPPORT:UDPPORT, several with commas, an IPv6 in brackets
-ENV_SEAL_KEY: Final = "MLPRIVACY_SEAL_KEY"  # the collector's Ed25519 public key, 32 bytes in base64
-ENV_SEAL_DEADLINE: Final = "MLPRIVACY_SEAL_DEADLINE"  # seconds
+ENV_ATTEMPT: Final = names.ENV_ATTEMPT
+ENV_CANARY: Final = names.ENV_CANARY
+ENV_SEAL_KEY: Final = names.ENV_SEAL_KEY
+ENV_SEAL_DEADLINE: Final = names.ENV_SEAL_DEADLINE
 ENV_SOCKET: Final = "MLPRIVACY_SOCKET"  # the accountant's unix socket
 ENV_LOG: Final = "MLPRIVACY_LOG"  # the folder of the sidecar's log
-ENV_PEER_UID: Final = "MLPRIVACY_PEER_UID"  # the user id the trainer must have
-ENV_GATEWAY_PORT: Final = "MLPRIVACY_GATEWAY_PORT"  # where the gateway hears clients
+ENV_PEER_UID: Final = names.ENV_PEER_UID
+ENV_GATEWAY_PORT: Final = names.ENV_GATEWAY_PORT
 ENV_LISTEN: Final = "MLPRIVACY_LISTEN"  # the address to listen on; all of the pod's where not set
 ENV_TERMINATION_LOG: Final = "MLPRIVACY_TERMINATION_LOG"
 
