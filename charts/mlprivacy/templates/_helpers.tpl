@@ -61,6 +61,39 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* Metadata of a pod template; takes (dict "root" $ "component" "admission"). */}}
+{{- define "mlprivacy.podMetadata" -}}
+labels: {{- include "mlprivacy.componentLabels" . | nindent 2 }}
+{{- with .root.Values.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* One container of ours up to its args; takes (dict "root" $ "name" "admission"). The name is the command as well. */}}
+{{- define "mlprivacy.container" -}}
+name: {{ .name }}
+image: {{ include "mlprivacy.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+command: [mlprivacy]
+securityContext: {{- include "mlprivacy.containerSecurityContext" . | nindent 2 }}
+{{- end }}
+
+{{/* Probes on a health port that is called health. */}}
+{{- define "mlprivacy.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 10
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end }}
+
 {{/* What all our pods have; takes (dict "root" $ "values" .Values.admission "account" "mlprivacy-admission"). */}}
 {{- define "mlprivacy.podCommon" -}}
 serviceAccountName: {{ .account }}
