@@ -107,17 +107,22 @@ class DevStack:
     @classmethod
     def stop_in(cls, directory: Path) -> int:
         """End what `start` left running with its state in `directory`; returns how many processes that were."""
+        running = [process for process in cls.processes_in(directory) if process.alive()]
+        for process in running:
+            process.stop()
+        (directory.resolve() / "stack.json").unlink(missing_ok=True)
+        return len(running)
+
+    @staticmethod
+    def processes_in(directory: Path) -> list[Process]:
+        """The processes written down in `directory`, running or not; none when nothing was started there."""
         state = directory.resolve() / "stack.json"
         if not state.exists():
-            return 0
-        stopped = 0
-        for item in json.loads(state.read_text(encoding="utf-8"))["processes"]:
-            process = Process(item["name"], item["argv"], Path(item["log"]), item["pid"], item["started"])
-            if process.alive():
-                process.stop()
-                stopped += 1
-        state.unlink()
-        return stopped
+            return []
+        return [
+            Process(item["name"], item["argv"], Path(item["log"]), item["pid"], item["started"])
+            for item in json.loads(state.read_text(encoding="utf-8"))["processes"]
+        ]
 
     def install(self, *arguments: str) -> None:
         """`helm upgrade --install` with the values of a stack whose processes run outside the cluster."""

@@ -82,7 +82,8 @@ def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
         {"name": names.VOLUME_LOG, "emptyDir": {**medium, "sizeLimit": "256Mi"}},
     ]
     # The first container is the trainer: the accountant takes steps from its user id alone.
-    trainer = int(container_list(spec, "containers")[0]["securityContext"]["runAsUser"])
+    containers = container_list(spec, "containers")
+    trainer = int(containers[0]["securityContext"]["runAsUser"]) if containers else names.UID_WORKLOAD
     spec["initContainers"] = [seal_probe(context), sidecar(context, trainer), *(spec.get("initContainers") or [])]
 
 
