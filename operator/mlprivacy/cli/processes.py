@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -53,7 +53,13 @@ def common(function: F) -> F:
     return function
 
 
-class Address(click.ParamType[tuple[str, int]]):
+if TYPE_CHECKING:
+    _AddressType = click.ParamType[tuple[str, int]]
+else:
+    _AddressType = click.ParamType  # takes no type argument before click 8.5
+
+
+class Address(_AddressType):
     """``HOST:PORT``; an empty host is every address, IPv6 stands in brackets."""
 
     name = "HOST:PORT"

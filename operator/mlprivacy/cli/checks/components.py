@@ -1,0 +1,64 @@
+"""components: admission, controller and collector run in their namespace, and the lease is fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mlprivacy.cli.checks.base import Check, Found, Site, bad, ok, skip, warn
+from mlprivacy.kube.client import Object
+from mlprivacy.kube.resources import DEPLOYMENTS, LEASES, STATEFULSETS
+
+_WORKLOADS = (
+    (DEPLOYMENTS, "mlprivacy-admission"),
+    (DEPLOYMENTS, "mlprivacy-controller"),
+    (STATEFULSETS, "mlprivacy-collector"),
+)
+_LEASE = "mlprivacy-controller"
+_TICK = 1.0  # seconds between two looks at the lease
+_LONGEST = 15  # seconds a lease may go without being renewed
+
+
+async def _run(site: Site) -> AsyncIterator[Found]:
+    for resource, name in _WORKLOADS:
+        found = await site.find(resource, name, site.namespace)
+        if found is None:
+            yield skip(f"{name} does not run in {site.namespace} (development, or another --namespace?)")
+            continue
+        wanted, ready = int(found["spec"].get("replicas", 1)), int((found.get("status") or {}).get("readyReplicas", 0))
+        if ready == 0 and wanted:
+            yield bad(
+                f"{name} has no ready replica of {wanted}",
+                f"look at `kubectl -n {site.namespace} describe {resource.kind.lower()}/{name}` and its pods' logs",
+            )
+        elif ready < wanted:
+            yield warn(f"{name} has {ready} of {wanted} replicas ready", "wait, or look at its pods")
+        else:
+            yield ok(f"{name} has {ready} of {wanted} replicas ready")
+    yield await _lease(site)
+
+
+async def _lease(site: Site) -> Found:
+    """Whether the lease is renewed while we look. Its time is never compared with a clock of ours."""
+    mend = (
+        f"look at the log of mlprivacy-controller in {site.namespace}; without it no job starts and nothing is repaired"
+    )
+    first = await site.find(LEASES, _LEASE, site.namespace)
+    if first is None:
+        return bad(f"there is no lease {_LEASE} in {site.namespace}: no controller has ever been active", mend)
+    holder = first["spec"].get("holderIdentity")
+    if not holder:
+        return bad("nobody holds the controller's lease", mend)
+    for _ in range(_LONGEST):
+        await asyncio.sleep(_TICK)
+        now = await site.find(LEASES, _LEASE, site.namespace)
+        if now is not None and _mark(now) != _mark(first):
+            return ok(f"the controller is active ({now['spec'].get('holderIdentity')})")
+    return bad(f"the controller's lease was not renewed for {_LONGEST} s; its last holder was {holder}", mend)
+
+
+def _mark(lease: Object) -> tuple[object, object]:
+    return lease["spec"].get("renewTime"), lease["spec"].get("holderIdentity")
+
+
+CHECK = Check("components", 50, "our processes run", _run)
