@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -58,7 +58,8 @@ class FactStore:
         read_seconds: float = 2.0,
         **informer_options: Any,
     ) -> None:
-        """`reads_per_second` bounds reads on cache misses, each of at most `read_seconds`; beyond, a miss stays a miss.
+        """`reads_per_second` bounds reads on cache misses; beyond, a miss stays a miss. The reads for one job
+        take `read_seconds` at most together, which is well within the time-out of a webhook.
 
         `informer_options` go to every Informer (`relist_seconds`, `inactivity_seconds`, `backoff`, …).
         """
@@ -155,21 +156,31 @@ class FactStore:
         """
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
+        deadline = asyncio.get_running_loop().time() + self._read_seconds
         for _ in range(_ROUNDS if read_misses else 0):
             if not view.misses:
                 break
-            found = await asyncio.gather(*(self._read(key) for key in view.misses))
+            found = await asyncio.gather(*(self._read(key, deadline) for key in view.misses))
             view.learn(dict(zip(view.misses, found, strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
         return facts
 
-    async def _read(self, key: Key) -> Any:
+    async def known(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does."""
+        deadline = asyncio.get_running_loop().time() + self._read_seconds
+        found: set[Key] = set()
+        for key in keys:
+            if self.parsed(*key) is not None or await self._read(key, deadline) is not Absent:
+                found.add(key)
+        return found
+
+    async def _read(self, key: Key, deadline: float) -> Any:
         kind, namespace, name = key
         if not self._budget.take(key):
             return Absent
         resource = _READABLE[kind]
         try:
-            async with asyncio.timeout(self._read_seconds):
+            async with asyncio.timeout_at(deadline):
                 raw = await self._client.get(resource, name, namespace or None)
         except (NotFound, ValueError):
             return Absent

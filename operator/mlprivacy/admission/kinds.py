@@ -1,0 +1,162 @@
+"""/validate/kinds: jobs are decided on; our other kinds must be readable, and what they name is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from mlprivacy.admission import wording
+from mlprivacy.admission.review import Answer, Review
+from mlprivacy.api.base import Parsed, parse_spec
+from mlprivacy.api.consent_scope import ConsentScopeSpec
+from mlprivacy.api.dataset import DatasetSpec
+from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.names import GROUP
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import Action, Decision, Finding, Verdict
+from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+
+JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
+Key = tuple[str, str, str]
+"""(kind, namespace, name); the namespace is empty for cluster-scoped kinds."""
+
+
+class FactSource(Protocol):
+    """Where facts come from."""
+
+    async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
+        """The facts that the decision about this raw job rests on."""
+
+    async def known(self, keys: Collection[Key]) -> Collection[Key]:
+        """Those of the objects that exist."""
+
+
+async def judge_kind(review: Review, facts: FactSource, now: datetime, *, trusted: bool, fresh: str | None) -> Answer:
+    """The answer on one of our kinds.
+
+    An UPDATE that leaves the spec alone is allowed at once: nothing is decided anew, and an object that is being
+    deleted can always lose its finalizers. ``fresh`` is None while facts are complete and fresh, else a sentence that
+    says why nothing can be decided; then what would need a decision is refused.
+    """
+    if review.group != GROUP or (info := kind_named(review.kind)) is None or review.object.get("kind") != review.kind:
+        return refuse("this kind is not decided on here; mend the webhook's rules", 400, "BadRequest")
+    if review.namespace and review.object["metadata"].get("namespace", review.namespace) != review.namespace:
+        return refuse("metadata.namespace is not the namespace of the request", 400, "BadRequest")
+    if review.old is not None and review.object.get("spec") == review.old.get("spec"):
+        return Answer(allowed=True, verdict="Unchanged")
+    if fresh is not None:
+        return refuse(f"{fresh}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
+    if review.kind in JOB_KINDS:
+        return await _job(review, facts, now, trusted=trusted)
+    parsed = parse_spec(info, review.object)
+    if parsed.errors:
+        return refuse(wording.lines(wording.field_lines(parsed.errors)), 422, "Invalid")
+    if isinstance(parsed.spec, PrivacyPolicySpec) and (wrong := policy_errors(parsed.spec)):
+        return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
+    found = [*_unknown_fields(parsed)]
+    if isinstance(parsed.spec, PrivacyPolicySpec):
+        found += wording.field_lines(policy_warnings(parsed.spec))
+    found += await _unresolved(parsed, facts)
+    return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
+
+
+def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict: str = "Deny") -> Answer:
+    """A refusal with a sentence."""
+    return Answer(allowed=False, message=message, code=code, reason=reason, verdict=verdict)
+
+
+async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
+    decision = await _decide(review.object, source, now, trusted=trusted)
+    answer = Answer(
+        allowed=True,
+        annotations={
+            "verdict": decision.verdict.value,
+            "digest": decision.digest,
+            "mode": decision.mode or "None",
+            "rules": ",".join(sorted({f.rule for f in decision.findings}))[:512],
+        },
+        verdict=decision.verdict.value,
+        rules=tuple((f.rule, f.action.value) for f in decision.findings),
+        digest=decision.digest,
+    )
+    denials = [f for f in decision.findings if f.action is Action.DENY]
+    if denials and review.old is not None:
+        if _stops(review.object, review.old):
+            denials = []
+        else:
+            # A change is judged, not the state before it: what was refused already may stay while something is mended.
+            before = await _decide(review.old, source, now, trusted=trusted)
+            standing = {(f.rule, f.message) for f in before.findings if f.action is Action.DENY}
+            denials = [f for f in denials if (f.rule, f.message) not in standing]
+    if denials:
+        invalid = all(f.rule == "schema" for f in denials)
+        return replace(
+            answer,
+            allowed=False,
+            message=wording.refusal(denials, trusted=trusted),
+            code=422 if invalid else 403,
+            reason="Invalid" if invalid else "Forbidden",
+        )
+    said = [f for f in decision.findings if f.action is not Action.EVIDENCE]
+    return replace(answer, warnings=_job_warnings(review, decision, said, trusted=trusted))
+
+
+async def _decide(raw: Mapping[str, Any], source: FactSource, now: datetime, *, trusted: bool) -> Decision:
+    facts = await source.gather(raw, now)
+    # Suggestions name objects; they are only for somebody whom the API server has authenticated.
+    return evaluate(raw, facts if trusted else replace(facts, visible_datasets=()))
+
+
+def _stops(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """True when the change does nothing but suspend."""
+    one, two = new.get("spec"), old.get("spec")
+    if not isinstance(one, Mapping) or not isinstance(two, Mapping) or one.get("suspend") is not True:
+        return False
+    return {**one, "suspend": None} == {**two, "suspend": None}
+
+
+def _job_warnings(review: Review, decision: Decision, findings: list[Finding], *, trusted: bool) -> tuple[str, ...]:
+    texts = [wording.finding_line(f, trusted=trusted) for f in findings]
+    if decision.verdict is Verdict.HOLD:
+        texts.insert(0, f"{review.kind} {review.name} is accepted and held: nothing runs until this resolves by itself")
+    elif decision.verdict is Verdict.DENY:
+        texts.insert(0, f"{review.kind} {review.name} is refused as it stands: nothing runs until this is mended")
+    info = kind_named(review.kind)
+    unknown = _unknown_fields(parse_spec(info, review.object)) if info and decision.verdict is not Verdict.DENY else []
+    return wording.bounded([*texts, *unknown])
+
+
+def _unknown_fields(parsed: Parsed[Any]) -> list[str]:
+    return [f"{error.path}: is not a field that this version knows; it is ignored" for error in parsed.unknown]
+
+
+async def _unresolved(parsed: Parsed[Any], facts: FactSource) -> list[str]:
+    """What the object names in its own namespace, or in the cluster, and is not there (yet)."""
+    spec, own = parsed.spec, parsed.namespace or ""
+    named: dict[Key, str] = {}
+    if isinstance(spec, DatasetSpec):
+        for index, column in enumerate(spec.columns):
+            named.setdefault(("DataClass", "", column.data_class), f"spec.columns[{index}].dataClass")
+        for index, use in enumerate(spec.uses):
+            if use.consent_scope:
+                named.setdefault(("ConsentScope", own, use.consent_scope), f"spec.uses[{index}].consentScope")
+    elif isinstance(spec, ConsentScopeSpec):
+        for index, name in enumerate(spec.data_classes):
+            named.setdefault(("DataClass", "", name), f"spec.dataClasses[{index}]")
+    elif isinstance(spec, DatasetGrantSpec):
+        # A grant has no field for a namespace: it can grant only what lies in its own.
+        for index, to in enumerate(spec.to):
+            named.setdefault((to.kind, own, to.name), f"spec.to[{index}].name")
+    if not named:
+        return []
+    there = set(await facts.known(list(named)))
+    return [
+        f"{path}: the {kind} {name} does not exist (yet); what rests on it holds until it does"
+        for (kind, namespace, name), path in named.items()
+        if (kind, namespace, name) not in there
+    ]

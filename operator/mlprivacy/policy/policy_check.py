@@ -1,0 +1,54 @@
+"""What is wrong with a PrivacyPolicy beyond its schema: rules, parameters and packs that do not exist here. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlprivacy.api.base import FieldError
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.parameters import merge
+from mlprivacy.policy.rules import all_rules, rules_by_id
+
+
+def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
+    """Rules and parameters that can not be: a policy with one would hold every job under it, so it is refused."""
+    known = ", ".join(sorted(rules_by_id()))
+    errors = [
+        FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule; choose among {known}")
+        for index, override in enumerate(spec.rules)
+        if override.id not in rules_by_id()
+    ]
+    _, bad = merge(all_rules(), [dict(spec.parameters)])
+    for problem in bad:
+        names = [f"{rule.id}.{p.name}" for rule in all_rules() for p in rule.parameters]
+        same_rule = [n for n in names if n.split(".", 1)[0] == problem.name.split(".", 1)[0]] or names
+        known_here = problem.name in names
+        errors.append(
+            FieldError(
+                f"spec.parameters[{problem.name[:80]}]",
+                problem.why if known_here else f"{problem.why}; choose among {', '.join(sorted(same_rule))}",
+            )
+        )
+    return tuple(errors)
+
+
+def policy_warnings(spec: PrivacyPolicySpec, packs: Mapping[str, Pack] | None = None) -> tuple[FieldError, ...]:
+    """What can be mended without changing the policy (a pack may be installed later), and holds jobs until then."""
+    installed = built_in_packs() if packs is None else packs
+    found = [
+        FieldError(
+            f"spec.packs[{index}].name",
+            f"the pack {ref.name} is not installed (there are: {', '.join(sorted(installed))}); jobs under this policy "
+            "hold until it is",
+        )
+        for index, ref in enumerate(spec.packs)
+        if ref.name != "baseline" and ref.name not in installed
+    ]
+    if spec.custom:
+        found.append(
+            FieldError(
+                "spec.custom", "custom rules are not evaluated yet; jobs under this policy hold while it has any"
+            )
+        )
+    return tuple(found)
