@@ -42,7 +42,7 @@ def command(
 ) -> None:
     """Run the admission server: every replica serves."""
     from mlprivacy.admission.config import AdmissionConfig  # noqa: PLC0415
-    from mlprivacy.admission.server import run_admission  # noqa: PLC0415
+    from mlprivacy.admission.main import run_admission  # noqa: PLC0415
 
     config = AdmissionConfig(
         listen=joined(listen),

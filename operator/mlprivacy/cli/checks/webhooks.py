@@ -58,7 +58,7 @@ async def _answers(site: Site) -> Found:
     stamped = ANNOTATION_REQUESTED_BY in (made["metadata"].get("annotations") or {})
     if not stamped:
         return bad("the admission server did not stamp a new job with its requester", _LOOK)
-    if not any("dataset" in text or "namespace" in text for text in warnings):
+    if not any("references:" in text for text in warnings):
         return bad("the admission server did not judge a new job", _LOOK)
     return ok("the admission server answers: a job created as a dry-run was stamped and judged")
 
