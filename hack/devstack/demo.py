@@ -120,13 +120,13 @@ def _order(cluster: Cluster, found: list[Outcome]) -> None:
     jobs = cluster.audit_events(verb="create", resource="jobs", namespace=job.namespace, name=f"{name}-1", code=201)
     if policies and jobs:
         print(
-            f"From the API server's audit log: NetworkPolicy {job.namespace}/{name} at {policies[0].time:%H:%M:%S.%f}, "
-            f"Job {name}-1 at {jobs[-1].time:%H:%M:%S.%f}."
+            f"From the API server's audit log: NetworkPolicy {job.namespace}/{name} at {policies[0].completed:%H:%M:%S.%f}, "
+            f"Job {name}-1 at {jobs[-1].received:%H:%M:%S.%f}."
         )
 
 
 def _show(cluster: Cluster, found: list[Outcome], name: str) -> int:
-    job = next((o for o in found if o.name == name or o.ref == name), None)
+    job = next((o for o in found if name in (o.name, o.ref)), None)
     if job is None:
         print(f"There is no job {name}. Choose among: {', '.join(o.name for o in found)}.")
         return 2

@@ -69,12 +69,12 @@ def settled(cluster: Cluster, jobs: Sequence[Mapping[str, Any]]) -> list[Outcome
     while len(found) < len(jobs):
         for job in jobs:
             metadata = job["metadata"]
-            if f"{job['kind']}/{metadata['namespace']}/{metadata['name']}" in found:
+            if _key(job) in found:
                 continue
             live = cluster.get(RESOURCES[job["kind"]], metadata["name"], metadata["namespace"])
             outcome = _of_status(live) if live else None
             if outcome is not None:
-                found[f"{outcome.kind}/{outcome.namespace}/{outcome.name}"] = outcome
+                found[_key(job)] = outcome
         if time.monotonic() > deadline:
             missing = [
                 j["metadata"]["name"] for j in jobs if not any(o.name == j["metadata"]["name"] for o in found.values())
@@ -83,6 +83,10 @@ def settled(cluster: Cluster, jobs: Sequence[Mapping[str, Any]]) -> list[Outcome
         if len(found) < len(jobs):
             time.sleep(0.2)
     return list(found.values())
+
+
+def _key(job: Mapping[str, Any]) -> str:
+    return f"{job['kind']}/{job['metadata']['namespace']}/{job['metadata']['name']}"
 
 
 def _of_status(live: Mapping[str, Any]) -> Outcome | None:

@@ -15,9 +15,10 @@ from typing import Any, Final, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mlprivacy.api import names
-from mlprivacy.audit.collector import CollectorConfig, load_seal_key, run_collector
+from mlprivacy.audit.collector import CollectorConfig, run_collector
 from mlprivacy.audit.puller import Pod
 from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.kube.certificates import load_seal_key
 from mlprivacy.kube.certkeeper import SEAL_PRIVATE, SEAL_SECRET, secret_data
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError

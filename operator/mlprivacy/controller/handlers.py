@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from mlprivacy.api.names import GROUP, VERSION
 Seen = Callable[[str, str | None, dict[str, Any]], None]
 
 
-def registry_for(seen: Seen) -> kopf.OperatorRegistry:
+def registry_for(seen: Seen, kubeconfig: str | None) -> kopf.OperatorRegistry:
     """A registry whose handlers call ``seen(kind, event type, object)``. No state of kopf's is kept on any object."""
     registry = kopf.OperatorRegistry()
     for noisy in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
@@ -32,7 +33,11 @@ def registry_for(seen: Seen) -> kopf.OperatorRegistry:
 
     @kopf.on.login(id="login", registry=registry)
     def login(**kwargs: Any) -> Any:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        if kubeconfig is not None:
+            os.environ["KUBECONFIG"] = kubeconfig  # kopf's own reader takes the path from there and nowhere else
+        return (kubeconfig is None and kopf.login_with_service_account(**kwargs)) or kopf.login_with_kubeconfig(
+            **kwargs
+        )
 
     @kopf.on.event(GROUP, VERSION, "trainingjobs", id="trainingjob", registry=registry)
     async def training_job(event: Any, **_: Any) -> None:

@@ -254,7 +254,10 @@ class Controller:
         kopf_stop = asyncio.Event()
         framework = asyncio.create_task(
             kopf.operator(
-                registry=registry_for(self._job_seen), standalone=True, clusterwide=True, stop_flag=kopf_stop
+                registry=registry_for(self._job_seen, self._config.kubeconfig),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=kopf_stop,
             ),
             name="kopf",
         )
