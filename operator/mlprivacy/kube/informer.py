@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -319,12 +320,14 @@ class Informer:
         name = metadata.get("name")
         if not isinstance(name, str) or not name:
             raise Unreachable(f"an object of {self.resource} came without a name", "Garbled")
-        return (metadata.get("namespace") or "", name)
+        return (sys.intern(metadata.get("namespace") or ""), name)
 
     def _store(self, obj: Object) -> Key:
         key = self._key(obj)
         obj = self._transform(obj)
-        raw = orjson.dumps(obj)
+        # Copied to its exact size: orjson grows its buffer by doubling, and the holes that this leaves behind cost three
+        # times the object.
+        raw = bytes(memoryview(orjson.dumps(obj)))
         before = self._objects.get(key)
         if before == raw:
             return key
