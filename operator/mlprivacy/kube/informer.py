@@ -325,7 +325,7 @@ class Informer:
     def _store(self, obj: Object) -> Key:
         key = self._key(obj)
         obj = self._transform(obj)
-        # Copied to its exact size: orjson grows its buffer by doubling, and the holes that this leaves behind cost three
+        # Copied to its exact size: orjson grows its buffer by doubling, and the holes it leaves behind cost three
         # times the object.
         raw = bytes(memoryview(orjson.dumps(obj)))
         before = self._objects.get(key)
