@@ -24,7 +24,9 @@ if [ "$(cat .venv/.made-from 2>/dev/null || true)" = "$want" ] && .venv/bin/pyth
   exit 0
 fi
 say "Setting up .venv ($("$python" --version)); this takes about a minute the first time."
-if ! "$python" -m venv --clear .venv 2>/dev/null; then
+# An environment of the same Python is kept and brought up to date; any other is made anew.
+if [ "$(.venv/bin/python --version 2>/dev/null || true)" != "$("$python" --version)" ] &&
+  ! "$python" -m venv --clear .venv 2>/dev/null; then
   say "Python can not make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"
   exit 1
 fi

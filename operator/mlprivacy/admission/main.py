@@ -9,11 +9,11 @@ import logging
 from mlprivacy.admission import metrics
 from mlprivacy.admission.config import AdmissionConfig, host_and_port
 from mlprivacy.admission.handler import Handler
-from mlprivacy.admission.server import AdmissionServer
 from mlprivacy.admission.jobs import JobStore
 from mlprivacy.admission.peers import PeerLimiter
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.admission.recording import Recording
+from mlprivacy.admission.server import AdmissionServer
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.httpserve import ProbeServer

@@ -137,7 +137,10 @@ class Assurance(StrEnum):
     @property
     def rank(self) -> int:
         """Position in the order, 0 for the weakest."""
-        return list(Assurance).index(self)
+        return _RANK[self]
+
+
+_RANK = {assurance: position for position, assurance in enumerate(Assurance)}
 
 
 class LocalRef(ApiModel):

@@ -291,14 +291,19 @@ def _finding_of_hold(raised: Raised) -> Finding:
 
 def _run(rule: Rule, case: Case, regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding | Obligation]:
     """Run one rule and turn what it yields into findings under the regime's mode."""
+    raised: list[Raised] = []
+    for item in rule.check(case):
+        if isinstance(item, Obligation):
+            yield item
+        else:
+            raised.append(item)
+    if not raised:  # the usual case, which needs no look at packs and policies
+        return
     asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
     citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
     # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
     action, policy = regime.action(rule) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
-    for item in rule.check(case):
-        if isinstance(item, Obligation):
-            yield item
-            continue
+    for item in raised:
         effective = action
         if item.hold and action is Action.DENY:
             effective = Action.HOLD

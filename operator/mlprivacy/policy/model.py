@@ -39,7 +39,10 @@ class Action(StrEnum):
     @property
     def rank(self) -> int:
         """Position in the order, 0 for the weakest."""
-        return list(Action).index(self)
+        return _RANK[self]
+
+
+_RANK = {action: position for position, action in enumerate(Action)}
 
 
 @dataclass(frozen=True)
