@@ -1,0 +1,199 @@
+"""The server's handler over facts in memory: reviews are dicts, answers are dicts."""
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlprivacy.admission.handler import Handler, Reply
+from mlprivacy.admission.pods import PodJudge
+from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.gather import select_facts
+from mlprivacy.policy.lookup import ObjectLookup
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+OBJECTS = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text(encoding="utf-8"))["items"]
+IMAGE = "registry.example/dataplane@sha256:" + "d" * 64
+
+
+class World:
+    """Objects of a cluster that is not there, and a handler that decides on them."""
+
+    def __init__(self) -> None:
+        self.objects: list[dict[str, Any]] = copy.deepcopy(OBJECTS)
+        self.version = 0
+        self.now = NOW
+        self.fresh: str | None = None
+        self.recorded: list[str] = []
+        self.reads: list[str] = []
+        self.hidden: set[str] = set()
+        self.gathered = 0
+        self.judge = PodJudge(self, self, images=(IMAGE,))
+        self.handler = Handler(
+            self,
+            self.judge,
+            namespace="mlprivacy-system",
+            fresh=lambda: self.fresh,
+            record=lambda review, answer: self.recorded.append(f"{review.name} {answer.verdict}"),
+            clock=lambda: self.now,
+        )
+
+    # -- facts and jobs, as the handler asks for them --------------------------------------------------------------
+
+    async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
+        self.gathered += 1
+        return select_facts(raw, ObjectLookup(self.objects), now)
+
+    async def known(self, keys: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+        there = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in self.objects}
+        return there & set(keys)
+
+    def labels(self, name: str) -> Mapping[str, str] | None:
+        return ObjectLookup(self.objects).namespace_labels(name)
+
+    def cached(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return None if name in self.hidden else self._job(kind, namespace, name)
+
+    async def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        self.reads.append(name)
+        return self._job(kind, namespace, name)
+
+    def _job(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        found = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == name]
+        return next((o for o in found if o["metadata"]["namespace"] == namespace), None)
+
+    # -- what tests do ---------------------------------------------------------------------------------------------
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        return next(o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == name)
+
+    def job(self) -> dict[str, Any]:
+        """A copy of the compliant TrainingJob `diagnosis` of namespace research, as the API server would store it."""
+        job = copy.deepcopy(self.get("TrainingJob", "diagnosis"))
+        job["metadata"]["uid"] = "11111111-1111-4111-8111-111111111111"
+        return job
+
+    def store(self, obj: dict[str, Any]) -> None:
+        """Put an object in the cluster, in place of its namesake."""
+        key = (obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"])
+        self.objects = [
+            o for o in self.objects if (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) != key
+        ]
+        self.objects.append(obj)
+        if obj["kind"] in ("TrainingJob", "InferenceJob"):
+            self.judge.forget(*[key[0], key[1] or "", key[2]])
+        else:
+            self.version += 1
+
+    def digest(self, job: dict[str, Any]) -> str:
+        return evaluate(job, select_facts(job, ObjectLookup(self.objects), self.now)).digest
+
+    def pod(self, job: dict[str, Any], **labels: str | None) -> dict[str, Any]:
+        """The pod that the operator would make for this job, with labels changed (None: left out)."""
+        own = {
+            "mlprivacy.dev/rendered": "training",
+            "mlprivacy.dev/training-job": job["metadata"]["name"],
+            "mlprivacy.dev/job-uid": job["metadata"]["uid"],
+        } | {f"mlprivacy.dev/{key.replace('_', '-')}": value for key, value in labels.items()}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "mlp-diagnosis-1-x",
+                "namespace": job["metadata"]["namespace"],
+                "labels": {key: value for key, value in own.items() if value is not None},
+                "annotations": {"mlprivacy.dev/decision-digest": self.digest(job)},
+            },
+            "spec": {
+                "initContainers": [{"name": "mlprivacy-seal", "image": IMAGE}],
+                "containers": [{"name": "trainer", "image": "registry.example/trainer"}],
+            },
+        }
+
+    async def send(
+        self, path: str, review: Any, *, trusted: bool = True, content_type: str = "application/json"
+    ) -> Reply:
+        body = review if isinstance(review, bytes) else json.dumps(review).encode()
+        return await self.handler.handle(path, content_type, body, trusted=trusted)
+
+    async def ask(
+        self, path: str, obj: dict[str, Any], old: dict[str, Any] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The `response` to a review of this object; with `old` it is an UPDATE."""
+        trusted = options.pop("trusted", True)
+        sent = review(obj, old, **options)
+        reply = await self.send(path, sent, trusted=trusted)
+        assert reply.status == 200
+        answer = json.loads(reply.body)
+        assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+        assert answer["response"]["uid"] == sent["request"]["uid"]
+        return answer["response"]
+
+
+def review(
+    obj: dict[str, Any], old: dict[str, Any] | None = None, *, user: str = "alice", dry_run: bool = False
+) -> dict[str, Any]:
+    """An AdmissionReview as the API server sends it."""
+    group, _, version = obj["apiVersion"].rpartition("/")
+    kind = {"group": group, "version": version, "kind": obj["kind"]}
+    plural = {"PrivacyPolicy": "privacypolicies", "DataClass": "dataclasses"}.get(
+        obj["kind"], obj["kind"].lower() + "s"
+    )
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": kind,
+            "resource": {"group": group, "version": version, "resource": plural},
+            "name": obj["metadata"].get("name", ""),
+            "namespace": obj["metadata"].get("namespace", ""),
+            "operation": "CREATE" if old is None else "UPDATE",
+            "userInfo": {"username": user, "groups": ["system:authenticated"]},
+            "object": obj,
+            "oldObject": old,
+            "dryRun": dry_run,
+            "options": {},
+        },
+    }
+
+
+def patched(obj: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """The object after the patch of a response; understands what a JSON patch of annotations needs."""
+    result = copy.deepcopy(obj)
+    if "patch" not in answer:
+        return result
+    assert answer["patchType"] == "JSONPatch"
+    for operation in json.loads(base64.b64decode(answer["patch"])):
+        *parents, last = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"].split("/")[1:]]
+        target = result
+        for part in parents:
+            target = target[part]
+        if operation["op"] == "remove":
+            del target[last]
+        else:
+            assert operation["op"] == "add"
+            target[last] = operation["value"]
+    return result
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def review_of() -> Callable[..., dict[str, Any]]:
+    return review
+
+
+@pytest.fixture
+def apply_patch() -> Callable[..., dict[str, Any]]:
+    return patched

@@ -1,0 +1,105 @@
+"""/mutate/stamp: the requester is whom the API server authenticated, and no patch is sent where nothing changes."""
+
+import copy
+from typing import Any
+
+import pytest
+
+REQUESTED = "mlprivacy.dev/requested-by"
+CHANGED = "mlprivacy.dev/last-changed-by"
+CONTROLLER = "system:serviceaccount:mlprivacy-system:mlprivacy-controller"
+STAMP = "/mutate/stamp"
+
+
+def with_annotations(obj: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    changed = copy.deepcopy(obj)
+    changed["metadata"]["annotations"] = annotations
+    return changed
+
+
+def annotations(obj: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = obj["metadata"].get("annotations", {})
+    return found
+
+
+async def test_a_new_object_carries_its_requester(world, apply_patch) -> None:
+    job = world.job()
+
+    answer = await world.ask(STAMP, job, user="alice")
+
+    assert answer["allowed"]
+    assert annotations(apply_patch(job, answer)) == {REQUESTED: "alice"}
+
+
+@pytest.mark.parametrize(
+    "given", [{REQUESTED: "bob"}, {REQUESTED: "bob", CHANGED: "bob"}, {CHANGED: "bob", "team": "x"}]
+)
+async def test_forged_stamps_are_overwritten(world, apply_patch, given) -> None:
+    job = with_annotations(world.job(), **given)
+
+    found = annotations(apply_patch(job, await world.ask(STAMP, job, user="mallory")))
+
+    assert found[REQUESTED] == "mallory"
+    assert CHANGED not in found
+    assert found.get("team") == given.get("team")
+
+
+async def test_an_object_that_is_stamped_already_gets_no_patch(world) -> None:
+    job = with_annotations(world.job(), **{REQUESTED: "alice"})
+
+    assert "patch" not in await world.ask(STAMP, job, user="alice")
+    assert "patch" not in await world.ask(STAMP, job, job, user="bob"), "an update that changes nothing"
+
+
+@pytest.mark.parametrize("then", [{REQUESTED: "mallory"}, {}, {REQUESTED: ""}])
+async def test_an_update_keeps_the_requester_and_names_the_editor(world, apply_patch, then) -> None:
+    old = with_annotations(world.job(), **{REQUESTED: "alice"})
+    new = with_annotations(old, **then)
+    new["spec"]["activeDeadlineSeconds"] = 60
+
+    found = annotations(apply_patch(new, await world.ask(STAMP, new, old, user="mallory")))
+
+    assert found == {REQUESTED: "alice", CHANGED: "mallory"}
+
+
+async def test_a_stamp_alone_can_not_be_added_later(world, apply_patch) -> None:
+    old = with_annotations(world.job(), note="made before there was a webhook")
+    new = with_annotations(old, note="made before there was a webhook", **{REQUESTED: "mallory", CHANGED: "bob"})
+
+    found = annotations(apply_patch(new, await world.ask(STAMP, new, old, user="mallory")))
+
+    assert found == {"note": "made before there was a webhook"}
+
+
+async def test_the_operators_finalizer_is_no_change_by_a_person(world, apply_patch) -> None:
+    old = with_annotations(world.job(), **{REQUESTED: "alice", CHANGED: "bob"})
+    new = copy.deepcopy(old)
+    new["metadata"]["finalizers"] = ["mlprivacy.dev/teardown"]
+    new["spec"]["suspend"] = True
+
+    found = annotations(apply_patch(new, await world.ask(STAMP, new, old, user=CONTROLLER)))
+    namesake = annotations(
+        apply_patch(new, await world.ask(STAMP, new, old, user="system:serviceaccount:research:mlprivacy-controller"))
+    )
+
+    assert found == {REQUESTED: "alice", CHANGED: "bob"}
+    assert namesake[CHANGED] == "system:serviceaccount:research:mlprivacy-controller"
+
+
+async def test_annotations_that_are_null_are_stamped(world, apply_patch) -> None:
+    job = world.job()
+    job["metadata"]["annotations"] = None
+
+    assert annotations(apply_patch(job, await world.ask(STAMP, job, user="alice"))) == {REQUESTED: "alice"}
+
+
+async def test_stamping_needs_no_facts(world) -> None:
+    world.fresh = "nothing has been read yet"
+
+    assert (await world.ask(STAMP, world.job()))["allowed"]
+
+
+async def test_other_kinds_are_not_stamped(world) -> None:
+    pod = world.pod(world.job())
+
+    assert not (await world.ask(STAMP, pod))["allowed"]
