@@ -67,7 +67,7 @@ class Finding:
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""
         law = f" [{', '.join(self.citations)}]" if self.citations else ""
-        return f"{self.rule}: {self.path}: {self.message}{law} To fix it: {self.remedy}"
+        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}. To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:
         """For status, JSON and audit; texts are cut to what a status can hold."""
