@@ -69,23 +69,23 @@ class Handler:
             return self.refusal("path", 404, "there is nothing at this path")
         if content_type.partition(";")[0].strip().lower() != JSON:
             return self.refusal("content-type", 415, f"send {JSON}")
+        uid: str | None = None
         try:
             review = parse_review(body)
-        except Malformed as problem:
-            return self.refusal("malformed", 400, str(problem), problem.uid)
-        except RecursionError:
-            return self.refusal("malformed", 400, "the body is nested too deeply")
-        try:
+            uid = review.uid
             answer = await self._answer(path, review, trusted=trusted)
             reply = Reply(200, response(review.uid, answer))
             self._tell(path, review, answer, time.perf_counter() - begun)
+        except Malformed as problem:
+            return self.refusal("malformed", 400, str(problem), problem.uid)
         except Exception as error:  # whatever went wrong, the answer is no
             identity = secrets.token_hex(6)
             logger.exception(
                 "request %s failed (%s); it was refused", identity, type(error).__name__, extra={"id": identity}
             )
             metrics.REFUSED.labels("internal").inc()
-            return Reply(200, response(review.uid, _internal(identity)))
+            refused = _internal(identity)
+            return Reply(500, _sentence(refused.message)) if uid is None else Reply(200, response(uid, refused))
         return reply
 
     def refusal(self, why: str, status: int, sentence: str, uid: str | None = None) -> Reply:

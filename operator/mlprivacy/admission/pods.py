@@ -87,11 +87,11 @@ class PodJudge:
         The label of the namespace is the ceiling: a refusal is a warning under `warn`, and only an audit annotation
         under `audit`.
         """
+        if review.resource != "pods" or review.group or review.subresource or review.operation != "CREATE":
+            return refuse("only the creation of pods is decided on here; mend the webhook's rules", 400, "BadRequest")
         labels = labels_of(review.object)
         if not (LABEL_RENDERED in labels or LABEL_TRAINING_JOB in labels or LABEL_INFERENCE_JOB in labels):
             return Answer(allowed=True, verdict="NotGoverned")
-        if review.resource != "pods" or review.group or review.subresource or review.operation != "CREATE":
-            return refuse("only the creation of pods is decided on here; mend the webhook's rules", 400, "BadRequest")
         if fresh is not None:
             return refuse(f"{fresh}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
         answer = await self._judge(review, labels, now)

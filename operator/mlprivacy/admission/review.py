@@ -13,7 +13,7 @@ API_VERSION: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 8 << 20  # bytes
 MAX_UID: Final = 128  # characters
 
-Operations = frozenset({"CREATE", "UPDATE"})
+OPERATIONS: Final = frozenset({"CREATE", "UPDATE"})
 Patch = Sequence[Mapping[str, Any]]
 
 
@@ -80,7 +80,7 @@ def parse_review(body: bytes) -> Review:
     if whole.get("apiVersion") != API_VERSION:
         raise Malformed(f"the AdmissionReview is not of {API_VERSION}; list v1 in admissionReviewVersions", uid)
     operation = request.get("operation")
-    if operation not in Operations:
+    if not isinstance(operation, str) or operation not in OPERATIONS:
         raise Malformed("only CREATE and UPDATE are decided on here; mend the webhook's rules", uid)
     kind, resource, user = request.get("kind"), request.get("resource"), request.get("userInfo")
     obj, old = request.get("object"), request.get("oldObject")
