@@ -52,7 +52,10 @@ def refused_at_apply(obj: Mapping[str, Any], stderr: str, rules: Iterable[str]) 
     text = stderr.split("denied the request:", 1)[-1].strip() if "denied the request:" in stderr else stderr.strip()
     named = tuple(sorted({rule for rule in rules if any(_begins(line, rule) for line in text.splitlines())}))
     metadata = obj["metadata"]
-    return Outcome(obj["kind"], metadata["namespace"], metadata["name"], "refused", named, text)
+    first, *others = text.splitlines() or [""]
+    if others:
+        first += f" (and {len(others)} more)"
+    return Outcome(obj["kind"], metadata["namespace"], metadata["name"], "refused", named, first)
 
 
 def _begins(line: str, rule: str) -> bool:
@@ -103,7 +106,10 @@ def _of_status(live: Mapping[str, Any]) -> Outcome | None:
             return None
         outcome = "warned" if any(f["action"] == "Warn" for f in findings) else "accepted"
         ready = conditions["Ready"]
-        why = accepted["message"] if findings else f"{ready['message']} (assurance {status['assurance']['achieved']})"
+        why = f"{ready['message']} (assurance {status['assurance']['achieved']})"
+        if findings:
+            note = "" if outcome == "warned" else "recorded only: "
+            why = note + f"{findings[0]['path']}: {findings[0]['message']}. To fix it: {findings[0]['remedy']}."
     else:
         outcome = "refused" if accepted["status"] == "False" else "held"
         why = accepted["message"]
