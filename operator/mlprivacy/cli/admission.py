@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mlprivacy.cli.processes import Address, common, flag, run
+from mlprivacy.cli.processes import Address, Logging, common, flag, run
 
 
 @click.command()
@@ -32,6 +32,7 @@ def command(
     kubeconfig: str | None,
     namespace: str,
     log_level: str,
+    log_format: str,
     listen: tuple[str, int],
     health: tuple[str, int],
     tls_secret: str,
@@ -60,7 +61,7 @@ def command(
     async def main(stop: asyncio.Event) -> None:
         await run_admission(config, stop)
 
-    run(main, log_level)
+    run(main, Logging(log_level, log_format))
 
 
 def joined(address: tuple[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,6 +41,8 @@ def run(kubeconfig: str | None, work: Callable[[KubeClient], Awaitable[T]]) -> T
         async with await KubeClient.connect(kubeconfig, request_seconds=10.0) as client:
             return await work(client)
 
+    # What the client would log (warnings of the API server, retries) is either in our own words below or no matter.
+    logging.getLogger("mlprivacy.kube").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(connected())
     except ConfigurationError as error:

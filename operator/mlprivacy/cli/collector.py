@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mlprivacy.cli.processes import Address, common, flag, run
+from mlprivacy.cli.processes import Address, Logging, common, flag, run
 
 
 @click.command()
@@ -22,6 +22,7 @@ def command(
     kubeconfig: str | None,
     namespace: str,
     log_level: str,
+    log_format: str,
     data: Path,
     listen: tuple[str, int],
     health: tuple[str, int],
@@ -46,4 +47,4 @@ def command(
     async def main(stop: asyncio.Event) -> None:
         await collect(settings, stop)
 
-    run(main, log_level)
+    run(main, Logging(log_level, log_format))

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from mlprivacy.cli.processes import Address, ProcessFailed, common, flag, run
+from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, flag, run
 
 
 @click.command()
@@ -24,6 +24,7 @@ def command(
     kubeconfig: str | None,
     namespace: str,
     log_level: str,
+    log_format: str,
     health: tuple[str, int],
     collector_url: str | None,
     tls_secret: str,
@@ -65,4 +66,4 @@ def command(
         except LeaseLost as error:
             raise ProcessFailed(f"The lease was lost: {error}. Another controller may be active.") from error
 
-    run(main, log_level)
+    run(main, Logging(log_level, log_format))

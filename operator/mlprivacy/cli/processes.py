@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -43,6 +44,7 @@ def own_namespace() -> str:
 def common(function: F) -> F:
     """The flags that every process has."""
     for decorate in (
+        flag("--log-format", type=click.Choice(["json", "text"]), default="json"),
         flag(
             "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Log level."
         ),
@@ -75,18 +77,35 @@ class Address(_AddressType):
         return bare or "0.0.0.0", int(port)
 
 
-def run(main: Main, log_level: str) -> None:
+@dataclass(frozen=True)
+class Logging:
+    """How a process logs, always to standard error."""
+
+    level: str = "info"
+    format: str = "json"
+
+    def start(self) -> None:
+        """Set the root logger up; what other packages say is kept to warnings."""
+        from mlprivacy.admission.logs import log_as_json  # noqa: PLC0415
+
+        level = logging.getLevelNamesMapping()[self.level.upper()]
+        if self.format == "json":
+            log_as_json(level)
+        else:
+            shape = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+            logging.basicConfig(level=level, stream=sys.stderr, format=shape, force=True)
+        for noisy in ("kopf", "asyncio", "aiohttp.access"):
+            logging.getLogger(noisy).setLevel(max(logging.WARNING, level))
+
+
+def run(main: Main, how: Logging) -> None:
     """Run ``main`` until SIGTERM or SIGINT sets its event; the second signal ends the process at once.
 
     Raises:
         CliError: when there is no way to the API server, or a flag does not fit.
         ProcessFailed: when the process could not go on; whoever started it starts it again.
     """
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    for noisy in ("kopf", "asyncio", "aiohttp.access"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    how.start()
     from mlprivacy.kube.credentials import ConfigurationError  # noqa: PLC0415
     from mlprivacy.kube.errors import ApiError  # noqa: PLC0415
 

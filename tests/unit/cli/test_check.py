@@ -133,7 +133,12 @@ spec:
   expiresAt: "2027-01-01T00:00:00Z"
 ---
 """
-    text = NAMESPACE + NAMESPACE.replace("lab", "data") + DATA.replace("namespace: lab", "namespace: data") + grant
+    text = (
+        NAMESPACE
+        + NAMESPACE.replace("name: lab", "name: data")
+        + DATA.replace("namespace: lab", "namespace: data")
+        + grant
+    )
     text += job().replace("{name: events,", "{name: events, namespace: data,")
     assert check("-", "--now", "2026-12-31", text=text).exit_code == 0
     assert check("-", "--now", "2027-01-01T00:00:00Z", text=text).exit_code == 3

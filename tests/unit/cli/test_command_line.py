@@ -236,12 +236,12 @@ def test_a_log_that_was_cut_off_is_found_by_its_anchor(audit_log: Path) -> None:
 def test_a_process_ends_well_when_it_is_asked_to(number: signal.Signals) -> None:
     script = (
         "import asyncio, sys\n"
-        "from mlprivacy.cli.processes import run\n"
+        "from mlprivacy.cli.processes import Logging, run\n"
         "async def main(stop):\n"
         "    print('up', flush=True)\n"
         "    await stop.wait()\n"
         "    print('down', flush=True)\n"
-        "run(main, 'info')\n"
+        "run(main, Logging())\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -256,7 +256,7 @@ def test_a_process_that_can_not_go_on_asks_to_be_started_again() -> None:
         "from mlprivacy.cli import main, processes\n"
         "async def work(stop):\n"
         "    raise OSError('the port is taken')\n"
-        "main.cli.add_command(main.click.Command('x', callback=lambda: processes.run(work, 'info')), 'x')\n"
+        "main.cli.add_command(main.click.Command('x', callback=lambda: processes.run(work, processes.Logging())), 'x')\n"
         "main.COMMANDS['x'] = ('x', '')\n"
         "main.LazyGroup.get_command = lambda self, ctx, name: main.click.Group.get_command(self, ctx, name)\n"
         "main.main(['x'])\n"
