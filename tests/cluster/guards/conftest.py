@@ -268,6 +268,22 @@ class World:
         eventually(lambda: self.get("serviceaccounts", "default", name), f"the default ServiceAccount of {name}")
         return name
 
+    def grant(self, namespace: str, role: str, user: str) -> None:
+        self.cluster.kubectl("create", "-f", "-", input=role_binding(namespace, role, user))
+
+    def may(self, user: str, verb: str, resource: str, namespace: str = "default") -> bool:
+        """What the authorizer answers for `resource.group/subresource`; rights just granted take a moment."""
+        full, _, sub = resource.partition("/")
+        plural, _, group = full.partition(".")
+        attributes = {"verb": verb, "group": group, "resource": plural, "subresource": sub, "namespace": namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "groups": ["system:authenticated"], "resourceAttributes": attributes},
+        }
+        done = self.cluster.kubectl("create", "-f", "-", "-o", "jsonpath={.status.allowed}", input=review)
+        return done.stdout.strip() == "true"
+
     def do(self, *args: str, by: str | None = ATTACKER, body: Any = None, groups: tuple[str, ...] = ()) -> Any:
         return self.cluster.kubectl(*args, input=body, as_user=by, groups=groups, check=False)
 
