@@ -102,8 +102,8 @@ def test_of_two_sources_the_stricter_is_in_force():
 
 
 def test_a_namespace_that_sets_nothing_keeps_its_default_against_another():
-    values, _ = strictest_of([rule(parameter("int", default=7))], [[{"r.p": 9}], [{}]])
-    assert values == {("r", "p"): 7}
+    for groups in ([[{"r.p": 9}], [{}]], [[{}], [{"r.p": 9}]]):
+        assert strictest_of([rule(parameter("int", default=7))], groups)[0] == {("r", "p"): 7}
 
 
 def test_no_namespace_at_all_means_defaults():

@@ -177,6 +177,15 @@ class TestSuggestions:
         )
 
 
+def test_of_grants_that_each_cover_a_part_the_same_one_is_chosen_in_any_order():
+    one = grant("a", to=[grant_to(columns=["age"])], expiresAt="2026-08-01T00:00:00Z")
+    two = grant("b", to=[grant_to(columns=["diagnosis"])], expiresAt="2026-08-01T00:00:00Z")
+    world = clinic_world(leave_out=["DatasetGrant/to-research"])
+    first, second = (evaluate(training_job(), facts_of([*world, *pair])) for pair in ((one, two), (two, one)))
+    assert first.as_dict() == second.as_dict()
+    assert finding(first, "minimisation").path == "spec.datasets[0].columns[1]"
+
+
 def test_valid_until_is_never_in_the_past():
     decision = decide(
         training_job(), grant("old", expiresAt="2020-01-01T00:00:00Z"), grant(expiresAt="2026-07-01T00:00:00Z")
