@@ -30,7 +30,7 @@ from builders import (
     triage_grant,
     triage_scope,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlprivacy.policy.engine import evaluate
@@ -117,14 +117,14 @@ class TestNeverRaises:
         assert decision.verdict is not Verdict.ALLOW
         assert decision.digest.startswith("sha256:")
 
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=300)
     @given(mutations(JOBS))
     def test_on_a_job_with_one_field_changed(self, job):
         decision = evaluate(job, rich_facts())
         assert decision.digest.startswith("sha256:")
         assert all(f.path and f.message and f.remedy for f in decision.findings)
 
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=300)
     @given(mutations([*clinic_world(), {**consent_scope(), "status": {"snapshot": {"takenAt": NOW.isoformat()}}}]))
     def test_on_facts_with_one_field_changed(self, changed):
         for job in JOBS:
@@ -157,7 +157,7 @@ class TestNeverRaises:
 
 
 class TestDigest:
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     @given(st.permutations(rich_world()), st.sampled_from(JOBS))
     def test_the_order_of_facts_does_not_matter(self, shuffled, job):
         one, two = evaluate(job, rich_facts()), evaluate(job, rich_facts(shuffled))
@@ -212,7 +212,7 @@ class TestDigest:
 
 
 class TestDependencies:
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=300)
     @given(st.data())
     def test_what_is_not_among_them_never_changes_the_decision(self, data):
         """An object that the decision does not name is altered or removed: same decision, same end."""
