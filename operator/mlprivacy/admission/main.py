@@ -10,6 +10,7 @@ from mlprivacy.admission import metrics
 from mlprivacy.admission.config import AdmissionConfig, host_and_port
 from mlprivacy.admission.handler import Handler
 from mlprivacy.admission.jobs import JobStore
+from mlprivacy.admission.logs import log_as_json
 from mlprivacy.admission.peers import PeerLimiter
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.admission.recording import Recording
@@ -53,6 +54,7 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
         ValueError: with a sentence for an address that is none.
         OSError: when a port is taken, or the file of the client CA can not be read.
     """
+    log_as_json(logging.getLogger().getEffectiveLevel())
     host, port = host_and_port(config.listen)
     health_host, health_port = host_and_port(config.health)
     all_rules(), built_in_packs()  # a rule or pack that can not be loaded ends the start, not the first request
