@@ -1,7 +1,8 @@
 """What the attack tests share: a control plane with the chart's guards and no process of ours, an attacker, manifests.
 
 No webhook is configured, so every refusal seen here comes from a ValidatingAdmissionPolicy or from RBAC. The attacker
-is a real user with the stock ClusterRole `edit`, and our role for ML engineers, in a governed namespace. Each attack has its allowed counterpart.
+is a real user with the stock ClusterRole `edit`, and our role for ML engineers, in a governed namespace.
+Each attack has its allowed counterpart.
 """
 
 import copy
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
 from controlplane import Cluster, ControlPlane
 from controlplane.shared import shared_control_plane
 
@@ -342,7 +344,7 @@ class World:
         eventually(lambda: self.get(resource, name, namespace) is None, f"the end of {resource} {name}")
 
     def wait_until_on_duty(self) -> None:
-        """Return once the API server has loaded every policy and binding; the bindings were made last, in this order."""
+        """Return once the API server has loaded every policy and binding; this binding was made last."""
         loose = self.namespace("warn")
         body = Manifests().plain_pod(serviceAccountName="mlp-probe")
         self.cluster.kubectl("create", "serviceaccount", "mlp-probe", "-n", loose)

@@ -1,7 +1,6 @@
 """Threats 3, 31, 35: ways into a governed namespace past its gates, and the tokens of a job's account."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ WAYS_IN = {
 
 
 @pytest.fixture
-def idle(world: Any, manifests: Any) -> Iterator[str]:
-    """A governed namespace with a plain running pod `idle`: a CONNECT shows no labels, so it is refused for every pod."""
+def idle(world: Any, manifests: Any) -> str:
+    """A governed namespace with a plain running pod `idle`: a CONNECT shows no labels, so plain pods are closed too."""
     ns = world.namespace()
     world.create(ns, manifests.plain_pod("idle"))
     world.eventually(lambda: world.get("pods", "idle", ns)["status"].get("phase") == "Running", "the pod running")
-    yield ns
+    return ns
 
 
 @pytest.mark.parametrize("way", WAYS_IN)
@@ -32,7 +31,9 @@ def test_nobody_connects_to_a_pod_in_a_governed_namespace(world: Any, idle: str,
     assert "debug in another namespace" in said.replace("\n", " ")
 
 
-@pytest.mark.parametrize("path", ["pods/idle/proxy", "pods/idle/proxy/x", "services/mine/proxy", "services/mine/proxy/x"])
+@pytest.mark.parametrize(
+    "path", ["pods/idle/proxy", "pods/idle/proxy/x", "services/mine/proxy", "services/mine/proxy/x"]
+)
 @pytest.mark.parametrize("verb", ["get", "create", "delete"])
 def test_the_api_server_is_no_proxy_into_a_governed_namespace(
     world: Any, manifests: Any, idle: str, path: str, verb: str
@@ -106,7 +107,12 @@ def test_a_kubelet_gets_a_jobs_token_for_a_pod_of_its_own(world: Any, manifests:
     world.cluster.apply(role)  # stands for a token volume with this audience, which no governed pod has in this release
     world.cluster.kubectl("create", "rolebinding", "gate", "-n", ns, "--role=gate", f"--user={kubelet}")
     world.eventually(lambda: world.may(kubelet, "request-serviceaccounts-token-audience", "gate", ns), "the audience")
-    bound = ("--audience=gate", "--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--bound-object-uid={found['metadata']['uid']}")
+    bound = (
+        "--audience=gate",
+        "--bound-object-kind=Pod",
+        f"--bound-object-name={pod}",
+        f"--bound-object-uid={found['metadata']['uid']}",
+    )
 
     token = world.allowed("create", "token", "mlp-visits", "-n", ns, *bound, by=kubelet, groups=("system:nodes",))
 

@@ -1,4 +1,4 @@
-"""The namespace's label is the ceiling: enforce refuses, warn tells the user, audit only the log; without it nothing."""
+"""The namespace's label is the ceiling: enforce refuses, warn tells the user, audit the log; without it nothing."""
 
 from typing import Any
 
@@ -29,7 +29,9 @@ def test_below_enforce_nothing_is_refused(world: Any, manifests: Any, ceiling: s
     for policy, body in attacks(manifests).items():
         done = world.do("create", "-n", ns, "-f", "-", body=body)
         assert done.returncode == 0, done.stderr
-        assert (f"Validation failed for ValidatingAdmissionPolicy 'mlprivacy-{policy}'" in done.stderr) == (ceiling == "warn")
+        assert (f"Validation failed for ValidatingAdmissionPolicy 'mlprivacy-{policy}'" in done.stderr) == (
+            ceiling == "warn"
+        )
 
 
 def test_audit_leaves_a_note_in_the_api_servers_log(world: Any, manifests: Any) -> None:
@@ -50,6 +52,8 @@ def test_raising_the_ceiling_acts_at_once_on_the_next_request(world: Any, manife
     world.cluster.kubectl("label", "--overwrite", "namespace", ns, "mlprivacy.dev/enforce=enforce")
 
     world.eventually(
-        lambda: "mlprivacy-sealed-names" in world.do("create", "--dry-run=server", "-n", ns, "-f", "-", body=body).stderr,
+        lambda: (
+            "mlprivacy-sealed-names" in world.do("create", "--dry-run=server", "-n", ns, "-f", "-", body=body).stderr
+        ),
         "the guard on duty there",
     )

@@ -13,7 +13,9 @@ OURS = "trainingjobs.mlprivacy.dev"
 def holder(world: Any) -> Iterator[Any]:
     """HOLDER may write and delete every definition, and has not the verb weaken."""
     verbs = "--verb=get,list,create,update,patch,delete,deletecollection"
-    world.cluster.kubectl("create", "clusterrole", "definer", verbs, "--resource=customresourcedefinitions.apiextensions.k8s.io")
+    world.cluster.kubectl(
+        "create", "clusterrole", "definer", verbs, "--resource=customresourcedefinitions.apiextensions.k8s.io"
+    )
     world.cluster.kubectl("create", "clusterrolebinding", "definer", "--clusterrole=definer", f"--user={HOLDER}")
     yield world
     world.cluster.kubectl("delete", "clusterrolebinding", "definer")
@@ -24,7 +26,9 @@ def holder(world: Any) -> Iterator[Any]:
 def test_a_definition_of_ours_is_neither_deleted_nor_changed_without_weaken(holder: Any) -> None:
     holder.refused("delete", "crd", OURS, policy="definitions", by=HOLDER)
     holder.refused("label", "crd", OURS, "x=y", policy="definitions", by=HOLDER)
-    holder.refused("delete", "--raw", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", policy="definitions", by=HOLDER)
+    holder.refused(
+        "delete", "--raw", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", policy="definitions", by=HOLDER
+    )
 
     assert "deletionTimestamp" not in holder.get("crd", OURS)["metadata"]
 

@@ -35,9 +35,13 @@ def test_a_job_says_truly_who_asked_for_it(world: Any, manifests: Any) -> None:
 def test_who_asked_and_who_changed_it_can_not_be_rewritten(world: Any, job: str) -> None:
     for note in (f"{ASKED}=admin", f"{ASKED}-", f"{CHANGED}=admin"):
         world.refused("annotate", "--overwrite", JOBS, "visits", "-n", job, note, policy="requester")
-        world.refused("annotate", "--overwrite", JOBS, "visits", "-n", job, f"{ASKED}=other", policy="requester", by=None)
+        world.refused(
+            "annotate", "--overwrite", JOBS, "visits", "-n", job, f"{ASKED}=other", policy="requester", by=None
+        )
     world.allowed("annotate", JOBS, "visits", "-n", job, f"{CHANGED}=mallory", "team=a")
-    world.refused("annotate", "--overwrite", JOBS, "visits", "-n", job, f"{CHANGED}=mallory-", policy="requester", by=None)
+    world.refused(
+        "annotate", "--overwrite", JOBS, "visits", "-n", job, f"{CHANGED}=mallory-", policy="requester", by=None
+    )
     world.allowed("annotate", JOBS, "visits", "-n", job, "seen=yes", by=None)
 
 

@@ -1,4 +1,4 @@
-"""Threats 1, 4, 7, 32, 33, 37: the guarded labels, on anything that is a pod or makes pods, and on their subresources."""
+"""Threats 1, 4, 7, 32, 33, 37: the guarded labels, on whatever is a pod or makes pods, and on their subresources."""
 
 import json
 from typing import Any
@@ -153,8 +153,15 @@ def test_a_dry_run_gets_the_same_answer(world: Any, manifests: Any) -> None:
 def test_pods_are_bound_by_a_scheduler(world: Any, manifests: Any) -> None:
     ns = world.namespace()
     world.create(ns, manifests.plain_pod("idle", schedulerName="none"))
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "idle"}, "target": {"kind": "Node", "name": "x"}}
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "idle"},
+        "target": {"kind": "Node", "name": "x"},
+    }
     where = f"/api/v1/namespaces/{ns}/pods/idle/binding"
 
     world.refused("create", "--raw", where, "-f", "-", policy="pod-binding", by=None, body=binding)
-    world.refused("create", "--raw", f"/api/v1/namespaces/{ns}/bindings", "-f", "-", policy="pod-binding", by=None, body=binding)
+    world.refused(
+        "create", "--raw", f"/api/v1/namespaces/{ns}/bindings", "-f", "-", policy="pod-binding", by=None, body=binding
+    )

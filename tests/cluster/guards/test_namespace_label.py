@@ -1,4 +1,4 @@
-"""Threats 1, 37: lowering a namespace's ceiling or moving it under other policies; the verb weaken is what allows it."""
+"""Threats 1, 37: lowering a namespace's ceiling or moving it under other policies; the verb weaken allows it."""
 
 import json
 from collections.abc import Iterator
@@ -60,7 +60,9 @@ def test_raising_the_ceiling_and_other_labels_are_free(people: Any) -> None:
 
     people.allowed("label", "--overwrite", "namespace", ns, "mlprivacy.dev/enforce=warn", by=HOLDER)
     people.allowed("label", "--overwrite", "namespace", ns, "mlprivacy.dev/enforce=enforce", "team=a", by=HOLDER)
-    people.allowed("label", "--overwrite", "namespace", people.namespace(None), "mlprivacy.dev/enforce=enforce", by=HOLDER)
+    people.allowed(
+        "label", "--overwrite", "namespace", people.namespace(None), "mlprivacy.dev/enforce=enforce", by=HOLDER
+    )
 
 
 @pytest.mark.xdist_group("namespace-label")

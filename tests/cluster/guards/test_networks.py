@@ -54,7 +54,9 @@ def test_an_older_policy_is_judged_when_its_spec_changes_only(world: Any) -> Non
     world.cluster.kubectl("label", "namespace", ns, "mlprivacy.dev/enforce=enforce")
 
     world.allowed("label", "networkpolicy", "open", "-n", ns, "team=a")
-    world.refused("patch", "networkpolicy", "open", "-n", ns, "-p", '{"spec": {"egress": []}}', policy="foreign-network-policy")
+    world.refused(
+        "patch", "networkpolicy", "open", "-n", ns, "-p", '{"spec": {"egress": []}}', policy="foreign-network-policy"
+    )
     world.allowed("delete", "networkpolicy", "open", "-n", ns)
 
 
@@ -72,7 +74,13 @@ DIALECTS: dict[str, tuple[str, str, str, list[dict[str, Any]], list[dict[str, An
         [
             {"spec": {"endpointSelector": EXCLUDES}},
             {"specs": [{"endpointSelector": EXCLUDES}]},
-            {"spec": {"endpointSelector": {"matchExpressions": [{"key": "k8s:mlprivacy.dev/rendered", "operator": "DoesNotExist"}]}}},
+            {
+                "spec": {
+                    "endpointSelector": {
+                        "matchExpressions": [{"key": "k8s:mlprivacy.dev/rendered", "operator": "DoesNotExist"}]
+                    }
+                }
+            },
         ],
     ),
     "calico": (
@@ -159,6 +167,7 @@ def dialects(world: Any) -> Iterator[None]:
 
 def served(world: Any, namespace: str, body: dict[str, Any]) -> None:
     """Wait until the API server serves a fresh definition: this object is accepted or refused, but known."""
+
     def known() -> bool:
         said = world.do("create", "--dry-run=server", "-n", namespace, "-f", "-", body=body, by=None).stderr
         return "the server could not find" not in said and "no matches for kind" not in said

@@ -86,4 +86,6 @@ def test_no_account_of_ours_holds_more_than_it_needs(world: Any, account: str) -
     reads = "pods" if account == "collector" else "namespaces"
     assert world.may(user, "list", reads, "")
     for verb, resource, namespace in FORBIDDEN:
-        assert not world.may(user, verb, resource, namespace), f"mlprivacy-{account} may {verb} {resource} in {namespace}"
+        assert not world.may(user, verb, resource, namespace), (
+            f"mlprivacy-{account} may {verb} {resource} in {namespace}"
+        )

@@ -1,4 +1,4 @@
-"""Threats 6, 8, 9, 29, 36, 40: the shape of a governed pod, whoever sends it. The operator's own account tries them out.
+"""Threats 6, 8, 9, 29, 36, 40: the shape of a governed pod, whoever sends it. The operator's account tries.
 
 These hold without any webhook or process of ours: a governed pod without its sidecar is refused by the guards alone.
 """
@@ -93,7 +93,9 @@ VOLUMES: dict[str, dict[str, Any]] = {
     "writable claim": {"persistentVolumeClaim": {"claimName": "mine"}},
     "sealed claim of the user's": {"persistentVolumeClaim": {"claimName": "mlp-sealed-visits", "readOnly": True}},
     "sealed secret of the user's": {"secret": {"secretName": "mlp-sealed-visits"}},
-    "service account token": {"projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "gate"}}]}},
+    "service account token": {
+        "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "gate"}}]}
+    },
     "cluster trust bundle": {"projected": {"sources": [{"clusterTrustBundle": {"name": "b", "path": "p"}}]}},
     "sealed secret, projected": {"projected": {"sources": [{"secret": {"name": "mlp-sealed-visits"}}]}},
     "git": {"gitRepo": {"repository": "https://git.example/x"}},
@@ -138,7 +140,9 @@ FIELDS: dict[str, Change] = {
     "root allowed": lambda s: s["securityContext"].update(runAsNonRoot=False),
     "root allowed in one container": lambda s: trainer(s)["securityContext"].update(runAsNonRoot=False),
     "no seccomp profile": lambda s: s["securityContext"].pop("seccompProfile"),
-    "unconfined in one container": lambda s: trainer(s)["securityContext"].update(seccompProfile={"type": "Unconfined"}),
+    "unconfined in one container": lambda s: trainer(s)["securityContext"].update(
+        seccompProfile={"type": "Unconfined"}
+    ),
     "a sysctl": lambda s: s["securityContext"].update(sysctls=[{"name": "net.core.somaxconn", "value": "1"}]),
     "privileged": lambda s: (
         trainer(s)["securityContext"].pop("allowPrivilegeEscalation"),
@@ -197,7 +201,9 @@ def test_mounts_that_reach_the_sidecar_are_refused(world: Any, manifests: Any, n
 @pytest.mark.parametrize("change", FIELDS)
 def test_fields_that_open_the_sandbox_are_refused(world: Any, manifests: Any, ns: str, change: str) -> None:
     # A token's volume is a matter of mlprivacy-pod-volumes too; which of two refusals is shown is not defined.
-    world.try_refused(ns, changed(manifests, FIELDS[change]), "pod-fields|pod-volumes" if "token" in change else "pod-fields")
+    world.try_refused(
+        ns, changed(manifests, FIELDS[change]), "pod-fields|pod-volumes" if "token" in change else "pod-fields"
+    )
 
 
 def test_what_a_user_may_ask_for_passes(world: Any, manifests: Any, ns: str) -> None:

@@ -53,7 +53,9 @@ def test_others_neither_change_nor_delete_it(world: Any, ns: str, target: str) -
     denied = "rendered-objects|label-chain|foreign-network-policy"
     for patch in CHANGES.values():
         world.refused("patch", target, "-n", ns, "--type=merge", "-p", json.dumps(patch), policy=denied)
-    world.refused("patch", target, "-n", ns, "--type=merge", "-p", json.dumps(CHANGES["a label on"]), policy=denied, by=None)
+    world.refused(
+        "patch", target, "-n", ns, "--type=merge", "-p", json.dumps(CHANGES["a label on"]), policy=denied, by=None
+    )
     world.refused("delete", target, "-n", ns, "--wait=false", policy="rendered-objects")
     world.refused("delete", target, "-n", ns, "--wait=false", "--cascade=orphan", policy="rendered-objects")
     world.refused("delete", target, "-n", ns, "--wait=false", policy="rendered-objects", by=None)

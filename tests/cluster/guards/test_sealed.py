@@ -1,4 +1,4 @@
-"""Threats 6, 30, 35: the names mlp-sealed-* and mlp-*, by every road on which a pod could use them; clones of claims."""
+"""Threats 6, 30, 35: the names mlp-sealed-* and mlp-*, by every road a pod could take; clones of claims."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ ROADS = {
     "environment": {"containers": [{**CONTAINER, "env": [ENV]}]},
     "environment of an init container": {"initContainers": [{**CONTAINER, "env": [ENV]}]},
     "whole environment": {"containers": [{**CONTAINER, "envFrom": [{"secretRef": {"name": SEALED}}]}]},
-    "csi publish secret": {"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": SEALED}}}]},
-    "rbd secret": {
-        "volumes": [{"name": "v", "rbd": {"monitors": ["m"], "image": "i", "secretRef": {"name": SEALED}}}]
+    "csi publish secret": {
+        "volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": SEALED}}}]
     },
+    "rbd secret": {"volumes": [{"name": "v", "rbd": {"monitors": ["m"], "image": "i", "secretRef": {"name": SEALED}}}]},
     "azure file secret": {"volumes": [{"name": "v", "azureFile": {"secretName": SEALED, "shareName": "s"}}]},
     "ephemeral clone": {
         "volumes": [
@@ -46,7 +46,9 @@ def test_a_plain_pod_reaches_no_sealed_name(world: Any, manifests: Any, road: st
     world.create_refused(world.common, manifests.plain_pod(**ROADS[road]), "sealed-names", by=None)
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController"])
+@pytest.mark.parametrize(
+    "kind", ["Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController"]
+)
 def test_a_workload_that_names_a_sealed_claim_is_refused_itself(world: Any, manifests: Any, kind: str) -> None:
     world.create_refused(world.common, manifests.workload(kind, **ROADS["claim"]), "sealed-names")
 
