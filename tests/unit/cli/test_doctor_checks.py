@@ -1,0 +1,188 @@
+"""Checks of the doctor on installations that a test can not easily make: old servers, odd flags, ended certificates.
+
+tests/cluster/cli/test_installation.py looks at a real one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from mlprivacy.cli.checks import all_checks
+from mlprivacy.cli.checks.base import Result, Site, look
+from mlprivacy.cli.doctor import examine
+from mlprivacy.kube.certificates import LeafSpec, Lifetimes, maintain_authority, new_leaf, utcnow
+from mlprivacy.kube.client import KubeClient
+from mlprivacy.kube.errors import Forbidden, NotFound, Unreachable
+from mlprivacy.kube.resources import Resource
+
+Object = dict[str, Any]
+
+
+class FakeClient:
+    """Answers from objects by resource; ``refuses`` lists resources that may not be read."""
+
+    def __init__(
+        self, objects: Mapping[str, list[Object]] | None = None, version: str = "v1.36.3", refuses: tuple[str, ...] = ()
+    ) -> None:
+        self.objects = dict(objects or {})
+        self.version = version
+        self.refuses = refuses
+
+    async def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> list[Object]:
+        if str(resource) in self.refuses:
+            raise Forbidden(403, "Forbidden", f"{resource} is forbidden")
+        return self.objects.get(str(resource), [])
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        for obj in await self.list(resource, namespace):
+            if obj["metadata"]["name"] == name:
+                return obj
+        raise NotFound(404, "NotFound", f"{name} not found")
+
+    async def request(self, method: str, path: str) -> bytes:
+        return b'{"gitVersion": "%s"}' % self.version.encode()
+
+
+def site(client: FakeClient) -> Site:
+    return Site(cast(KubeClient, client), "mlprivacy-system")
+
+
+async def found(name: str, client: FakeClient) -> list[Result]:
+    (check,) = (c for c in all_checks() if c.name == name)
+    return await look(check, site(client))
+
+
+def named(name: str, **more: Any) -> Object:
+    return {"metadata": {"name": name, **more}}
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [("v1.33.9", "bad"), ("v1.34.0", "ok"), ("v2.0.0", "ok"), ("v1.36.3-eks", "ok"), ("", "warn")]
+)
+async def test_an_api_server_that_is_too_old_is_said(version: str, level: str) -> None:
+    (result,) = await found("api-server", FakeClient(version=version))
+    assert result.level == level
+
+
+POLICY = named("mlprivacy-label-chain") | {
+    "spec": {"x": "'system:serviceaccount:kube-system:job-controller' 'system:serviceaccount:kube-system:gc'"}
+}
+SHARED = named("mlprivacy-label-chain") | {"spec": {"x": "'system:kube-controller-manager'"}}
+
+
+def manager(*command: str) -> Object:
+    return named("kube-controller-manager-1") | {"spec": {"containers": [{"command": list(command)}]}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "accounts", "command", "level"),
+    [
+        (POLICY, ["job-controller", "gc"], ["kcm", "--use-service-account-credentials=true"], "ok"),
+        (POLICY, ["job-controller", "gc"], ["kcm", "--use-service-account-credentials"], "ok"),
+        (POLICY, ["job-controller", "gc"], ["kcm", "--leader-elect"], "bad"),  # once it was set: the accounts stayed
+        (POLICY, ["job-controller", "gc"], None, "ok"),
+        (POLICY, ["job-controller"], None, "warn"),
+        (POLICY, [], None, "bad"),
+        (SHARED, [], ["kcm"], "warn"),
+    ],
+)
+async def test_the_guards_trust_the_controllers_that_there_are(
+    policy: Object, accounts: list[str], command: list[str] | None, level: str
+) -> None:
+    client = FakeClient(
+        {
+            "validatingadmissionpolicies.admissionregistration.k8s.io": [policy],
+            "serviceaccounts": [named(name) for name in accounts],
+            "pods": [] if command is None else [manager(*command)],
+        }
+    )
+    (result,) = await found("identities", client)
+    assert result.level == level
+
+
+async def test_a_label_that_is_no_mode_is_bad_and_no_governed_namespace_is_worth_a_word() -> None:
+    client = FakeClient({"namespaces": [named("typo", labels={"mlprivacy.dev/enforce": "enforced"})]})
+    (result,) = await found("namespaces", client)
+    assert (result.level, "typo is labelled 'enforced'" in result.message) == ("bad", True)
+    (result,) = await found("namespaces", FakeClient())
+    assert result.level == "warn"
+
+
+def secrets(days: float) -> list[Object]:
+    """Secrets with leaves that end in so many days."""
+    now = utcnow()
+    lifetimes = Lifetimes()
+    authority, _ = maintain_authority(b"", b"", b"", now - timedelta(days=60), lifetimes)
+    made = now - lifetimes.leaf + timedelta(days=days)
+    leaf = new_leaf(authority.signer, LeafSpec("x", server=False, client=True), made, lifetimes.leaf)
+
+    def secret(name: str, **data: bytes) -> Object:
+        return named(name) | {"data": {key: base64.b64encode(value).decode() for key, value in data.items()}}
+
+    return [
+        secret("mlprivacy-ca", **{"tls.crt": authority.signer.certificate}),
+        *(
+            secret(f"mlprivacy-{c}-tls", **{"tls.crt": leaf.certificate})
+            for c in ("admission", "collector", "controller")
+        ),
+        secret("mlprivacy-seal-key", key=b"k"),
+    ]
+
+
+@pytest.mark.parametrize(("days", "levels"), [(20, {"ok"}), (3, {"warn", "ok"}), (-2, {"bad", "ok"})])
+async def test_certificates_that_end_are_said_in_time(days: float, levels: set[str]) -> None:
+    results = await found("certificates", FakeClient({"secrets": secrets(days)}))
+    assert {result.level for result in results} == levels
+
+
+async def test_a_ca_bundle_that_does_not_know_our_ca_is_bad() -> None:
+    webhook = {"name": "kinds", "clientConfig": {"caBundle": base64.b64encode(b"another").decode()}}
+    client = FakeClient(
+        {
+            "secrets": secrets(20),
+            "validatingwebhookconfigurations.admissionregistration.k8s.io": [
+                named("mlprivacy-decide") | {"webhooks": [webhook]}
+            ],
+        }
+    )
+    assert any("lacks the CA" in result.message for result in await found("certificates", client))
+
+
+async def test_missing_and_empty_secrets_are_bad() -> None:
+    empty = named("mlprivacy-ca") | {"data": {}}
+    results = await found("certificates", FakeClient({"secrets": [empty]}))
+    assert [r.message for r in results][:2] == [
+        "the Secret mlprivacy-ca is empty",
+        "the Secret mlprivacy-admission-tls is missing",
+    ]
+    assert {r.level for r in results} == {"bad"}
+
+
+async def test_what_may_not_be_read_is_skipped_and_not_called_bad() -> None:
+    results = await found("certificates", FakeClient(refuses=("secrets",)))
+    assert [result.level for result in results] == ["skip"]
+
+
+async def test_waiting_ends_with_the_first_look_without_anything_bad() -> None:
+    client = FakeClient(version="v1.20.0")
+    (check,) = (c for c in all_checks() if c.name == "api-server")
+    looks = 0
+
+    async def request(method: str, path: str) -> bytes:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise Unreachable("connection refused")
+        return b'{"gitVersion": "v1.36.3"}'
+
+    client.request = request  # type: ignore[method-assign]
+    results = await examine(cast(KubeClient, client), "x", [check], 60)
+    assert ([result.level for result in results], looks) == (["ok"], 2)
+    looks = 0
+    with pytest.raises(Unreachable):
+        await examine(cast(KubeClient, client), "x", [check], 0)
