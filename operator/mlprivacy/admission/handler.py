@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final
+
+from prometheus_client import Counter
 
 from mlprivacy.admission import metrics
 from mlprivacy.admission.kinds import JOB_KINDS, judge_kind, refuse
@@ -18,13 +21,14 @@ from mlprivacy.admission.stamp import operator_users, stamp
 from mlprivacy.api.names import GROUP
 
 logger = logging.getLogger(__name__)
-decisions = logging.getLogger("mlprivacy.decisions")
 
 STAMP: Final = "/mutate/stamp"
 KINDS: Final = "/validate/kinds"
 PODS: Final = "/validate/pods"
 PATHS: Final = frozenset({STAMP, KINDS, PODS})
 JSON: Final = "application/json"
+
+QUIET: Final = frozenset({"NotGoverned", "Unchanged", "Stamped"})  # answers that no log line tells of
 
 Record = Callable[[Review, Answer], None]
 
@@ -40,7 +44,8 @@ class Reply:
 class Handler:
     """Answers admission reviews.
 
-    ``fresh`` says why nothing can be decided now (a sentence), or None. ``record`` is called for each decision that
+    ``fresh`` says why nothing can be decided now (a sentence), or None. ``log`` takes the fields of one line for each
+    decision; there is no person's name among them. ``record`` is called for each decision that
     is no dry run, and must not block.
     """
 
@@ -51,6 +56,7 @@ class Handler:
         *,
         namespace: str,
         fresh: Callable[[], str | None],
+        log: Callable[[dict[str, Any]], None],
         record: Record | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -58,6 +64,7 @@ class Handler:
         self._pods = pods
         self._operators = operator_users(namespace)
         self._fresh = fresh
+        self._log = log
         self._record = record
         self._clock = clock
         self._seconds = {path: metrics.SECONDS.labels(path) for path in PATHS}
@@ -107,37 +114,46 @@ class Handler:
                 return refuse("only kinds of this product are stamped; mend the webhook's rules", 400, "BadRequest")
             return stamp(review, self._operators)
         if path == PODS:
-            return await self._pods.judge(review, self._clock(), fresh=self._fresh())
-        return await judge_kind(review, self._facts, self._clock(), trusted=trusted, fresh=self._fresh())
+            return await self._pods.judge(review, self._clock(), fresh=self._fresh)
+        return await judge_kind(review, self._facts, self._clock(), trusted=trusted, fresh=self._fresh)
 
     def _tell(self, path: str, review: Review, answer: Answer, seconds: float) -> None:
         """Metrics, one log line, and the audit record of a decision. Nobody's name is in it, only those of objects."""
         self._seconds[path].observe(seconds)
-        metrics.ANSWERS.labels(path, answer.verdict).inc()
+        _count(metrics.ANSWERS, path, answer.verdict)
         for rule, action in answer.rules:
-            metrics.FINDINGS.labels(rule, action).inc()
-        if answer.verdict in ("NotGoverned", "Unchanged", "Stamped"):
+            _count(metrics.FINDINGS, rule, action)
+        if answer.verdict in QUIET:
             return
-        if decisions.isEnabledFor(logging.INFO):
-            decisions.info(
-                "decision",
-                extra={
-                    "path": path,
-                    "operation": review.operation,
-                    "kind": review.kind,
-                    "namespace": review.namespace,
-                    "object": review.name,
-                    "uid": review.uid,
-                    "dryRun": review.dry_run,
-                    "allowed": answer.allowed,
-                    "verdict": answer.verdict,
-                    "rules": sorted({rule for rule, _ in answer.rules}),
-                    "digest": answer.digest,
-                    "milliseconds": round(seconds * 1000, 3),
-                },
-            )
+        self._log(
+            {
+                "message": "decision",
+                "path": path,
+                "operation": review.operation,
+                "kind": review.kind,
+                "namespace": review.namespace,
+                "object": review.name,
+                "review": review.uid,
+                "dryRun": review.dry_run,
+                "allowed": answer.allowed,
+                "verdict": answer.verdict,
+                "rules": sorted({rule for rule, _ in answer.rules}),
+                "digest": answer.digest,
+                "milliseconds": round(seconds * 1000, 3),
+            }
+        )
         if self._record is not None and not review.dry_run and (path == PODS or review.kind in JOB_KINDS):
             self._record(review, answer)
+
+
+@cache
+def _child(counter: Counter, *labels: str) -> Counter:
+    """The sample with these labels: of all paths, verdicts, rules and actions there are few, and finding it is slow."""
+    return counter.labels(*labels)
+
+
+def _count(counter: Counter, *labels: str) -> None:
+    _child(counter, *labels).inc()
 
 
 def _internal(identity: str) -> Answer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from mlprivacy.admission import wording
 from mlprivacy.admission.review import Answer, Review
@@ -16,7 +16,7 @@ from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import GROUP
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.engine import evaluate_parsed, parse_job
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
@@ -36,12 +36,14 @@ class FactSource(Protocol):
         """Those of the objects that exist."""
 
 
-async def judge_kind(review: Review, facts: FactSource, now: datetime, *, trusted: bool, fresh: str | None) -> Answer:
+async def judge_kind(
+    review: Review, facts: FactSource, now: datetime, *, trusted: bool, fresh: Callable[[], str | None]
+) -> Answer:
     """The answer on one of our kinds.
 
     An UPDATE that leaves the spec alone is allowed at once: nothing is decided anew, and an object that is being
-    deleted can always lose its finalizers. ``fresh`` is None while facts are complete and fresh, else a sentence that
-    says why nothing can be decided; then what would need a decision is refused.
+    deleted can always lose its finalizers. ``fresh`` gives None while facts are complete and fresh, else a sentence
+    that says why nothing can be decided; then what would need a decision is refused.
     """
     if review.group != GROUP or (info := kind_named(review.kind)) is None or review.object.get("kind") != review.kind:
         return refuse("this kind is not decided on here; mend the webhook's rules", 400, "BadRequest")
@@ -49,8 +51,8 @@ async def judge_kind(review: Review, facts: FactSource, now: datetime, *, truste
         return refuse("metadata.namespace is not the namespace of the request", 400, "BadRequest")
     if review.old is not None and review.object.get("spec") == review.old.get("spec"):
         return Answer(allowed=True, verdict="Unchanged")
-    if fresh is not None:
-        return refuse(f"{fresh}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
+    if (stale := fresh()) is not None:
+        return refuse(f"{stale}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
     if review.kind in JOB_KINDS:
         return await _job(review, facts, now, trusted=trusted)
     parsed = parse_spec(info, review.object)
@@ -71,18 +73,20 @@ def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict:
 
 
 async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
-    decision = await _decide(review.object, source, now, trusted=trusted)
+    kind, parsed = parse_job(review.object)
+    decision = await _decide(kind, parsed, source, now, trusted=trusted)
+    digest = decision.digest
     answer = Answer(
         allowed=True,
         annotations={
             "verdict": decision.verdict.value,
-            "digest": decision.digest,
+            "digest": digest,
             "mode": decision.mode or "None",
             "rules": ",".join(sorted({f.rule for f in decision.findings}))[:512],
         },
         verdict=decision.verdict.value,
         rules=tuple((f.rule, f.action.value) for f in decision.findings),
-        digest=decision.digest,
+        digest=digest,
     )
     denials = [f for f in decision.findings if f.action is Action.DENY]
     if denials and review.old is not None:
@@ -90,7 +94,7 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
             denials = []
         else:
             # A change is judged, not the state before it: what was refused already may stay while something is mended.
-            before = await _decide(review.old, source, now, trusted=trusted)
+            before = await _decide(*parse_job(review.old), source, now, trusted=trusted)
             standing = {(f.rule, f.message) for f in before.findings if f.action is Action.DENY}
             denials = [f for f in denials if (f.rule, f.message) not in standing]
     if denials:
@@ -103,13 +107,21 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
             reason="Invalid" if invalid else "Forbidden",
         )
     said = [f for f in decision.findings if f.action is not Action.EVIDENCE]
-    return replace(answer, warnings=_job_warnings(review, decision, said, trusted=trusted))
+    warnings = _job_warnings(review, decision, parsed, said, trusted=trusted)
+    return replace(answer, warnings=warnings) if warnings else answer
 
 
-async def _decide(raw: Mapping[str, Any], source: FactSource, now: datetime, *, trusted: bool) -> Decision:
-    facts = await source.gather(raw, now)
+async def _decide(
+    kind: Literal["TrainingJob", "InferenceJob"],
+    job: Parsed[Any],
+    source: FactSource,
+    now: datetime,
+    *,
+    trusted: bool,
+) -> Decision:
+    facts = await source.gather(job.raw, now)
     # Suggestions name objects; they are only for somebody whom the API server has authenticated.
-    return evaluate(raw, facts if trusted else replace(facts, visible_datasets=()))
+    return evaluate_parsed(kind, job, facts if trusted else replace(facts, visible_datasets=()))
 
 
 def _stops(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
@@ -120,15 +132,15 @@ def _stops(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return {**one, "suspend": None} == {**two, "suspend": None}
 
 
-def _job_warnings(review: Review, decision: Decision, findings: list[Finding], *, trusted: bool) -> tuple[str, ...]:
+def _job_warnings(
+    review: Review, decision: Decision, parsed: Parsed[Any], findings: list[Finding], *, trusted: bool
+) -> tuple[str, ...]:
     texts = [wording.finding_line(f, trusted=trusted) for f in findings]
     if decision.verdict is Verdict.HOLD:
         texts.insert(0, f"{review.kind} {review.name} is accepted and held: nothing runs until this resolves by itself")
     elif decision.verdict is Verdict.DENY:
         texts.insert(0, f"{review.kind} {review.name} is refused as it stands: nothing runs until this is mended")
-    info = kind_named(review.kind)
-    unknown = _unknown_fields(parse_spec(info, review.object)) if info and decision.verdict is not Verdict.DENY else []
-    return wording.bounded([*texts, *unknown])
+    return wording.bounded([*texts, *_unknown_fields(parsed)])
 
 
 def _unknown_fields(parsed: Parsed[Any]) -> list[str]:

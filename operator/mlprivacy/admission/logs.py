@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -27,6 +28,18 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode("utf-8")
+
+
+def decision_log(stream: BinaryIO) -> Callable[[dict[str, Any]], None]:
+    """Writes the fields of a decision as a line like any other, without the cost of a log record."""
+
+    def write(fields: dict[str, Any]) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": stamp, "level": "info", "logger": "mlprivacy.decisions", **fields}
+        stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        stream.flush()
+
+    return write
 
 
 def log_as_json(level: int = logging.INFO) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol
 
 from mlprivacy.admission import metrics
 from mlprivacy.admission.config import AdmissionConfig, host_and_port
 from mlprivacy.admission.handler import Handler
 from mlprivacy.admission.jobs import JobStore
-from mlprivacy.admission.logs import log_as_json
+from mlprivacy.admission.logs import decision_log, log_as_json
 from mlprivacy.admission.peers import PeerLimiter
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.admission.recording import Recording
@@ -25,19 +29,49 @@ from mlprivacy.policy.rules import all_rules
 logger = logging.getLogger(__name__)
 
 
+class Source(Protocol):
+    """Something that is kept up to date by watches."""
+
+    @property
+    def synced(self) -> bool:
+        """True once everything was read."""
+
+    def staleness_seconds(self) -> float:
+        """Seconds since the API server last spoke."""
+
+
 class Freshness:
     """Says whether decisions can be made: everything was read once, and the API server spoke not too long ago."""
 
-    def __init__(self, facts: FactStore, jobs: JobStore, stale_seconds: float) -> None:
+    def __init__(
+        self,
+        facts: Source,
+        jobs: Source,
+        stale_seconds: float,
+        *,
+        look_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`look_seconds` is how long one look is good for: eight copies need not be asked for each pod."""
         self._sources = (facts, jobs)
         self._stale_seconds = stale_seconds
+        self._look_seconds = look_seconds
+        self._clock = clock
+        self._looked = float("-inf")
+        self._seen: str | None = None
 
     def age(self) -> float:
         """Seconds since the API server last spoke on the copy that has been silent for longest."""
         return max(source.staleness_seconds() for source in self._sources)
 
     def problem(self) -> str | None:
-        """A sentence without any name of an object, or None."""
+        """A sentence without any name of an object, or None. What was no problem is not looked at again at once."""
+        now = self._clock()
+        if self._seen is not None or now - self._looked >= self._look_seconds:
+            self._seen, self._looked = self._look(), now
+        return self._seen
+
+    def _look(self) -> str | None:
         if not all(source.synced for source in self._sources):
             return "mlprivacy has not read all policies and data sets yet"
         age = self.age()
@@ -79,6 +113,7 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
             pods,
             namespace=config.namespace,
             fresh=freshness.problem,
+            log=decision_log(sys.stderr.buffer),
             record=recording.record if recording else None,
         )
         server = AdmissionServer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -81,7 +81,7 @@ class PodJudge:
         """A job changed: decide on its next pod anew."""
         self._accepted.pop((kind, namespace, name), None)
 
-    async def judge(self, review: Review, now: datetime, *, fresh: str | None) -> Answer:
+    async def judge(self, review: Review, now: datetime, *, fresh: Callable[[], str | None]) -> Answer:
         """The answer on a pod. ``fresh`` as for kinds.
 
         The label of the namespace is the ceiling: a refusal is a warning under `warn`, and only an audit annotation
@@ -92,8 +92,8 @@ class PodJudge:
         labels = labels_of(review.object)
         if not (LABEL_RENDERED in labels or LABEL_TRAINING_JOB in labels or LABEL_INFERENCE_JOB in labels):
             return Answer(allowed=True, verdict="NotGoverned")
-        if fresh is not None:
-            return refuse(f"{fresh}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
+        if (stale := fresh()) is not None:
+            return refuse(f"{stale}; try again shortly", 503, "ServiceUnavailable", verdict="NotReady")
         answer = await self._judge(review, labels, now)
         if answer.allowed:
             return answer

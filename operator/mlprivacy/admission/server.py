@@ -23,7 +23,7 @@ BODY_SECONDS: Final = 10.0
 # Longer than client-go keeps an idle connection (90 s), so that it is the client that closes: a POST on a connection
 # that the server closes at that moment is not repeated.
 KEEPALIVE_SECONDS: Final = 180.0
-_SERVER: Final = {"Server": "mlprivacy"}
+_HEADERS: Final = {"Content-Type": JSON, "Server": "mlprivacy"}
 
 
 class AdmissionServer:
@@ -91,7 +91,7 @@ class AdmissionServer:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request."""
         reply = await self._reply(request)
-        return web.Response(status=reply.status, body=reply.body, content_type=JSON, headers=_SERVER)
+        return web.Response(status=reply.status, body=reply.body, headers=_HEADERS)
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
         refusal = self._handler.refusal

@@ -67,7 +67,12 @@ def evaluate(raw: Mapping[str, Any], facts: Facts) -> Decision:
     Raises:
         ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
     """
-    kind, job = parse_job(raw)
+    return evaluate_parsed(*parse_job(raw), facts)
+
+
+def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[Any], facts: Facts) -> Decision:
+    """As :func:`evaluate`, for a job that :func:`parse_job` has read already."""
+    raw = job.raw
     namespace = job.namespace or "default"
     subject = (kind, namespace, job.name, job.uid)
     # suspend is no part of what is decided: stopping and resuming must not change the digest of the controls.

@@ -119,11 +119,17 @@ def select_facts(
         for name in (asked.namespace, *sorted(owners - {asked.namespace}))
         if (labels := lookup.namespace_labels(name)) is not None
     }
+    datasets: dict[tuple[str, str], Parsed[DatasetSpec]] = {}
+    data_classes: dict[str, Parsed[DataClassSpec]] = {}
+    consent_scopes: dict[tuple[str, str], Parsed[ConsentScopeSpec]] = {}
     grants = {name: tuple(given) for name in sorted(owners - {asked.namespace}) if (given := lookup.grants(name))}
     facts = Facts(
         now=now,
         namespaces=namespaces,
         grants=grants,
+        data_classes=data_classes,
+        datasets=datasets,
+        consent_scopes=consent_scopes,
         policies=tuple(lookup.policies()),
         claims={
             (asked.namespace, name): claim
@@ -132,7 +138,6 @@ def select_facts(
         },
         capabilities=capabilities,
     )
-    datasets: dict[tuple[str, str], Parsed[DatasetSpec]] = {}
     classes = dict.fromkeys(asked.data_classes)
     scopes: dict[tuple[str, str], None] = {}
     unresolved = False
@@ -149,13 +154,11 @@ def select_facts(
             scopes |= dict.fromkeys((item.namespace, u.consent_scope) for u in dataset.spec.uses if u.consent_scope)
     if asked.consent_scope is not None and permitted(facts, asked, "ConsentScope", *asked.consent_scope):
         scopes[asked.consent_scope] = None
-    return replace(
-        facts,
-        datasets=datasets,
-        data_classes={name: c for name in classes if (c := lookup.data_class(name)) is not None},
-        consent_scopes={key: s for key in scopes if (s := lookup.consent_scope(*key)) is not None},
-        visible_datasets=tuple(lookup.visible_datasets(asked.namespace, asked.kind)) if unresolved else (),
-    )
+    data_classes.update((name, c) for name in classes if (c := lookup.data_class(name)) is not None)
+    consent_scopes.update((key, s) for key in scopes if (s := lookup.consent_scope(*key)) is not None)
+    if unresolved:
+        return replace(facts, visible_datasets=tuple(lookup.visible_datasets(asked.namespace, asked.kind)))
+    return facts
 
 
 def permitted(facts: Facts, asked: References, kind: str, owner: str, name: str) -> bool:

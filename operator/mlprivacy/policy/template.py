@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mlprivacy.api.names import GROUP, MOUNT_LOG, MOUNT_RUN, RESERVED_PREFIX, SEALED_PREFIX, UID_SIDECAR
@@ -324,6 +325,7 @@ def within(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent.rstrip("/") + "/")
 
 
+@lru_cache(maxsize=1024)
 def covers_reserved(path: str) -> bool:
     """True for a mount path that would cover the sidecar's own folders, all folders, or that climbs with ``..``."""
     normal = normal_path(path)

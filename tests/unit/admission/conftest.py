@@ -32,6 +32,7 @@ class World:
         self.now = NOW
         self.fresh: str | None = None
         self.recorded: list[str] = []
+        self.logged: list[dict[str, Any]] = []
         self.reads: list[str] = []
         self.hidden: set[str] = set()
         self.gathered = 0
@@ -41,6 +42,7 @@ class World:
             self.judge,
             namespace="mlprivacy-system",
             fresh=lambda: self.fresh,
+            log=self.logged.append,
             record=lambda review, answer: self.recorded.append(f"{review.name} {answer.verdict}"),
             clock=lambda: self.now,
         )

@@ -1,11 +1,14 @@
 """What is no review that can be read and decided is refused: any path, any type, any bytes, any error of our own."""
 
+import io
 import json
 import logging
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from mlprivacy.admission.logs import JsonFormatter, decision_log
 
 PATHS = ("/mutate/stamp", "/validate/kinds", "/validate/pods")
 ANYTHING = settings(
@@ -153,10 +156,33 @@ async def test_a_dry_run_gets_the_same_answer_and_leaves_nothing(world, review_o
     assert world.recorded == ["diagnosis Allow", "diagnosis Deny"]
 
 
-async def test_the_log_names_objects_and_rules_but_no_person(world, review_of, caplog) -> None:
-    with caplog.at_level(logging.INFO, logger="mlprivacy.decisions"):
-        await world.send("/validate/kinds", review_of(world.job(), user="alice@clinic.example"))
+async def test_the_log_names_objects_and_rules_but_no_person(world, review_of) -> None:
+    await world.send("/validate/kinds", review_of(world.job(), user="alice@clinic.example"))
 
-    (record,) = [r for r in caplog.records if r.name == "mlprivacy.decisions"]
-    assert (record.verdict, record.object, record.namespace) == ("Allow", "diagnosis", "research")
-    assert "alice" not in str(vars(record))
+    (line,) = world.logged
+    assert (line["verdict"], line["object"], line["namespace"]) == ("Allow", "diagnosis", "research")
+    assert "alice" not in json.dumps(line)
+
+
+def test_a_decision_is_one_line_of_json() -> None:
+    stream = io.BytesIO()
+
+    decision_log(stream)({"message": "decision", "object": "a\nb"})
+
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["object"] == "a\nb"
+    assert json.loads(line)["logger"] == "mlprivacy.decisions"
+
+
+def test_log_records_are_json_with_what_they_carry() -> None:
+    record = logging.makeLogRecord(
+        {"name": "x", "levelno": 40, "levelname": "ERROR", "msg": "no %s", "args": ("way",), "id": "7"}
+    )
+
+    assert json.loads(JsonFormatter().format(record)) | {"time": ""} == {
+        "time": "",
+        "level": "error",
+        "logger": "x",
+        "message": "no way",
+        "id": "7",
+    }

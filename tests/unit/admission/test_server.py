@@ -144,7 +144,7 @@ class Source:
 
 def test_nothing_is_decided_before_everything_was_read_nor_on_old_facts() -> None:
     facts, jobs = Source(), Source()
-    freshness = Freshness(facts, jobs, 300.0)
+    freshness = Freshness(facts, jobs, 300.0, look_seconds=0.0)
     assert freshness.problem() is None
 
     jobs.synced = False
