@@ -25,6 +25,9 @@ def floor(namespace: str) -> dict[str, Any]:
         "spec": {
             "podSelector": {"matchExpressions": [{"key": names.LABEL_RENDERED, "operator": "Exists"}]},
             "policyTypes": ["Ingress", "Egress"],
+            # Said, not left out: apply would leave the rules of a policy that somebody made under this name before.
+            "ingress": [],
+            "egress": [],
         },
     }
 
@@ -55,9 +58,8 @@ def _objects(context: RenderContext) -> tuple[dict[str, Any], ...]:
         "podSelector": context.pod_selector(),
         "policyTypes": ["Ingress", "Egress"],
         "ingress": ingress,
+        "egress": egress,  # an empty list too, for the reason above
     }
-    if egress:
-        spec["egress"] = egress
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

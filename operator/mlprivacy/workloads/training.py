@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlprivacy.api import names
 from mlprivacy.workloads.context import RenderContext
 from mlprivacy.workloads.template import base_pod
 
@@ -25,8 +26,15 @@ class BatchJob:
         return pod
 
     def wrap(self, context: RenderContext, pod: dict[str, Any]) -> dict[str, Any]:
-        """The Job. It has no ttl of its own: the operator deletes, after the pods are gone."""
+        """The Job. It has no ttl of its own: the operator deletes, after the pods are gone.
+
+        It selects its pods by guarded labels. By the label that the API server would choose (controller-uid), which
+        anybody may put on a pod, a stranger's pod would be adopted and its success would end the training.
+        """
+        guarded = (names.LABEL_RENDERED, names.LABEL_JOB_UID, names.LABEL_ATTEMPT)
         spec: dict[str, Any] = {
+            "manualSelector": True,
+            "selector": {"matchLabels": {key: pod["metadata"]["labels"][key] for key in guarded}},
             "backoffLimit": 0,
             "parallelism": 1,
             "completions": 1,
