@@ -1,11 +1,14 @@
 """Fixtures of the tests that need a real API server."""
 
+import contextlib
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from controlplane.client import Cluster
-from controlplane.cluster import ControlPlane
+
+from controlplane import ControlPlane
 from controlplane.pytest_plugin import (
     cluster,
     namespace,
@@ -13,7 +16,8 @@ from controlplane.pytest_plugin import (
     pytest_collection_finish,
     pytest_collection_modifyitems,
 )
-from devstack.stack import DevStack
+from controlplane.runs import locked
+from devstack import DevStack
 
 __all__ = [
     "cluster",
@@ -24,24 +28,50 @@ __all__ = [
     "stack",
 ]
 
+RUN_SECONDS = 8  # how long a simulated pod "runs" in the shared stack
+
 
 @pytest.fixture(scope="session")
-def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
-    """The whole operator on the cluster of this run, for every test that neither ends its processes nor changes its chart.
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
+    """The whole operator on a control plane of its own: the chart by helm, three processes under its accounts.
 
-    Simulated pods answer no collector. Workers of pytest-xdist share the cluster but can not share processes, so each
-    has a control plane of its own here.
+    pytest-xdist workers share it, so a test may neither end its processes nor stop its API server. Tests that use it
+    carry the marker `cluster`.
     """
-    folder, extra = tmp_path_factory.mktemp("stack"), {"collector": ["--simulated-nodes"]}
-    if "PYTEST_XDIST_WORKER" in os.environ and isinstance(cluster, ControlPlane):
-        with ControlPlane(folder / "controlplane") as own, DevStack(own, folder / "own", extra=extra) as running:
-            yield running
-        return
-    running = DevStack(cluster, folder, extra=extra, install=False)
-    # Tests of the API may have applied the definitions to this cluster before.
-    running.install("--take-ownership")
-    running.start()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        with _shared_stack(tmp_path_factory.getbasetemp().parent / "stack") as shared:
+            yield shared
+    else:
+        directory = tmp_path_factory.mktemp("stack")
+        with (
+            ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS) as control_plane,
+            DevStack(control_plane, directory / "operator") as own,
+        ):
+            yield own
+
+
+@contextlib.contextmanager
+def _shared_stack(directory: Path) -> Iterator[DevStack]:
+    """The first worker starts it, the last one ends it."""
+    users, lock = directory / "users", directory / "lock"
+    mine = users / str(os.getpid())
+    place = directory / "operator"
+    with locked(lock):
+        users.mkdir(exist_ok=True)
+        if any(users.iterdir()):
+            joined = DevStack(ControlPlane.attach(directory / "cluster"), place)
+            joined.ports = json.loads((place / "stack.json").read_text(encoding="utf-8"))["ports"]
+        else:
+            control_plane = ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS, owner=os.getppid())
+            control_plane.start()
+            joined = DevStack(control_plane, place)
+            joined.start()
+        mine.touch()
     try:
-        yield running
+        yield joined
     finally:
-        running.stop()
+        with locked(lock):
+            mine.unlink()
+            if not any(users.iterdir()):
+                DevStack.stop_in(place)
+                ControlPlane.stop_in(directory / "cluster")
