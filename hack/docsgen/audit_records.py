@@ -133,22 +133,30 @@ def kinds_in_the_code() -> Iterator[str]:
     for package in ("audit", "controller", "admission", "dataplane"):
         root = importlib.import_module(f"mlprivacy.{package}")
         for module in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
-            for node in ast.walk(ast.parse(source_of(importlib.import_module(module.name)))):
-                yield from _named(node)
+            yield from kinds_in(source_of(importlib.import_module(module.name)))
 
 
-def _named(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        name = target.id if isinstance(target, ast.Name) else ""
+def kinds_in(source: str) -> Iterator[str]:
+    """The kinds that one module names. A kind given by a variable is looked for in what is assigned to it."""
+    nodes = list(ast.walk(ast.parse(source)))
+    assigned: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                assigned.setdefault(target.id, []).append(node.value)
+    for name, values in assigned.items():
         if "KIND" in name.split("_") or name == "TYPES":
-            yield from _texts(node.value)
-    elif isinstance(node, ast.Call):
-        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if called == "Event":
-            yield from (text for keyword in node.keywords if keyword.arg == "kind" for text in _texts(keyword.value))
-        elif called == "record" and node.args:
-            yield from _texts(node.args[0])
+            yield from (text for value in values for text in _texts(value))
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
+        called = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+        given = [k.value for k in call.keywords if k.arg == "kind"] if called == "Event" else []
+        given += call.args[:1] if called == "record" else []
+        for value in given:
+            if isinstance(value, ast.Name):
+                yield from (text for one in assigned.get(value.id, ()) for text in _texts(one))
+            else:
+                yield from _texts(value)
 
 
 def _texts(node: ast.expr) -> Iterator[str]:
