@@ -28,6 +28,10 @@ app.kubernetes.io/component: {{ .component }}
 system:serviceaccount:{{ .Release.Namespace }}:mlprivacy-controller
 {{- end }}
 
+{{- define "mlprivacy.collectorURL" -}}
+{{ .Values.collector.url | default (printf "https://mlprivacy-collector.%s.svc:8444" .Release.Namespace) }}
+{{- end }}
+
 {{- define "mlprivacy.inCluster.admission" -}}
 {{- if not .Values.admission.url }}true{{ end -}}
 {{- end }}

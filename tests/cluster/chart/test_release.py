@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,6 +226,18 @@ def test_with_admission_dead_governed_creates_fail_closed_and_others_pass(
     eventually(lambda: cluster.get(JOBS, "visits", governed) is None, "the job gone")
 
 
+def assert_the_controller_lost_its_rights_before_the_hook_ran(cluster: Any) -> None:
+    """Else it would put the finalizers back; by the API server's own log."""
+    bindings = cluster.audit_events(verb="create", resource="clusterrolebindings", name="mlprivacy-controller")
+    jobs = cluster.audit_events(verb="create", resource="jobs", namespace=NAMESPACE)
+    hook = [event for event in jobs if event.name == "mlprivacy-uninstall"]
+    assert len(hook) == 1
+    emptied = [event for event in bindings if event.completed < hook[0].received]
+    assert emptied, "the binding was not replaced"
+    taken = cluster.audit_events(verb="delete", resource="clusterrolebindings", name="mlprivacy-controller")
+    assert [event for event in taken if event.completed < hook[0].received], "the binding was not taken first"
+
+
 def test_a_whole_install_runs_its_hooks_and_leaves_nothing_of_them(release: Release, ways: Any) -> None:
     """Simulated nodes: the hooks' pods end well by themselves, which proves their objects, rights and order."""
     cluster = release.cluster
@@ -239,13 +253,16 @@ def test_a_whole_install_runs_its_hooks_and_leaves_nothing_of_them(release: Rele
 
     eventually(ready, "two admission replicas")
     release.helm("uninstall", "mlprivacy", "--wait", "--timeout=120s")
+    assert_the_controller_lost_its_rights_before_the_hook_ran(cluster)
     assert release.names(CLUSTER_SCOPED) == set()
     assert cluster.get("jobs", "mlprivacy-uninstall", NAMESPACE) is None
     assert cluster.get("serviceaccounts", "mlprivacy-uninstall", NAMESPACE) is None
 
 
-def test_the_uninstall_hooks_account_may_do_what_the_hook_does(release: Release, project: Any, ways: Any) -> None:
-    """Under the guards, with its own token: stop the controller, take finalizers off, remove the webhooks."""
+def test_the_uninstall_hook_takes_finalizers_off_under_its_own_account(
+    release: Release, project: Any, ways: Any
+) -> None:
+    """Under the guards, with its own token, by the command of the hook's Job; nobody answers the webhooks."""
     cluster = release.cluster
     governed = project("enforce")
     values = {**ways["inside"], "check": {"enabled": False}, "webhooks": {"enabled": False}}
@@ -254,20 +271,55 @@ def test_the_uninstall_hooks_account_may_do_what_the_hook_does(release: Release,
     eventually(lambda: create(cluster, governed, job).returncode == 0, "our kinds served")
     release.upgrade({**values, "webhooks": {"enabled": True}})
     hooks = [one for one in yaml.safe_load_all(release.helm("get", "hooks", "mlprivacy").stdout) if one]
-    rights = [one for one in hooks if one["kind"] != "Job"]
+    work = next(one for one in hooks if one["kind"] == "Job" and one["metadata"]["name"] == "mlprivacy-uninstall")
+    rights = [one for one in hooks if one["kind"] != "Job" and "uninstall" in one["metadata"]["name"]]
     for one in rights:
         del one["metadata"]["annotations"]
     cluster.apply(*rights)
-    account = f"system:serviceaccount:{NAMESPACE}:mlprivacy-uninstall"
-    bare = ("patch", JOBS, "visits", "-n", governed, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    to_zero = ("patch", "deployment", "mlprivacy-controller", "-n", NAMESPACE, "--subresource=scale", "--type=merge")
+    account = cluster.kubeconfig_for_service_account(NAMESPACE, "mlprivacy-uninstall")
+    arguments = work["spec"]["template"]["spec"]["containers"][0]["args"]
 
-    def allowed(*args: str) -> bool:
-        return bool(cluster.kubectl(*args, as_user=account, check=False).returncode == 0)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", *arguments, "--kubeconfig", str(account)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
 
-    eventually(lambda: allowed(*to_zero, "-p", '{"spec": {"replicas": 0}}'), "the controller stopped")
-    eventually(lambda: allowed(*bare), "the finalizer taken off")
+    assert done.returncode == 0, done.stderr
+    assert "was taken off 1 object" in done.stdout
     assert cluster.get(JOBS, "visits", governed)["metadata"].get("finalizers", []) == []
-    assert allowed("delete", "validatingwebhookconfiguration", "mlprivacy-decide")
-    assert allowed("delete", "mutatingwebhookconfiguration", "mlprivacy-stamp")
+    cluster.kubectl("delete", "-f", "-", input=rights)
+
+
+def test_the_check_hook_may_ask_what_it_asks(release: Release, ways: Any) -> None:
+    """With its own token, by the command of the hook's Job: it finds guards and definitions, and nobody who answers."""
+    cluster = release.cluster
+    release.upgrade(ways["inside"], "--no-hooks")
+    hooks = [one for one in yaml.safe_load_all(release.helm("get", "hooks", "mlprivacy").stdout) if one]
+    work = next(one for one in hooks if one["kind"] == "Job" and one["metadata"]["name"] == "mlprivacy-check")
+    rights = [one for one in hooks if one["kind"] != "Job" and one["metadata"]["name"] == "mlprivacy-check"]
+    for one in rights:
+        del one["metadata"]["annotations"]
+    cluster.apply(*rights)
+    account = cluster.kubeconfig_for_service_account(NAMESPACE, "mlprivacy-check")
+    arguments = [one for one in work["spec"]["template"]["spec"]["containers"][0]["args"] if "--wait" not in one]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", *arguments, "--kubeconfig", str(account)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "you may not" not in done.stdout
+    assert "21 guard policies are there and bound" in done.stdout
+    assert "mlprivacy-decide has no CA bundle" in " ".join(done.stdout.split())
+    may = ("auth", "can-i", "create", JOBS, "-n")
+    user = f"system:serviceaccount:{NAMESPACE}:mlprivacy-check"
+    assert cluster.kubectl(*may, "default", as_user=user, check=False).stdout.strip() == "yes"
+    assert cluster.kubectl(*may, "kube-system", as_user=user, check=False).stdout.strip() == "no"
     cluster.kubectl("delete", "-f", "-", input=rights)
