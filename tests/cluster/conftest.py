@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 RUN_SECONDS = 8  # how long a simulated pod "runs" in the shared stack
+_EXTRA = {"collector": ["--simulated-nodes"]}  # simulated pods have no accountant to pull from
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
         directory = tmp_path_factory.mktemp("stack")
         with (
             ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS) as control_plane,
-            DevStack(control_plane, directory / "operator") as own,
+            DevStack(control_plane, directory / "operator", extra=_EXTRA) as own,
         ):
             yield own
 
@@ -64,7 +65,7 @@ def _shared_stack(directory: Path) -> Iterator[DevStack]:
         else:
             control_plane = ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS, owner=os.getppid())
             control_plane.start()
-            joined = DevStack(control_plane, place)
+            joined = DevStack(control_plane, place, extra=_EXTRA)
             joined.start()
         mine.touch()
     try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+import time
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from mlprivacy.api import names
-from mlprivacy.controller.store import JobKey
+from mlprivacy.controller.store import JobKey, version_of
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.informer import Informer
 from mlprivacy.kube.resources import (
@@ -27,7 +29,15 @@ from mlprivacy.kube.resources import (
 SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 CONTROL_RESOURCES = (SERVICEACCOUNTS, NETWORKPOLICIES, CONFIGMAPS, SERVICES)
 WORKLOAD_RESOURCES = (JOBS, DEPLOYMENTS)
-_METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
+LAG_SECONDS = 10.0  # how long an answer to a write counts although the watch does not show it
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+_LABELS = (
+    names.LABEL_TRAINING_JOB,
+    names.LABEL_INFERENCE_JOB,
+    names.LABEL_JOB_UID,
+    names.LABEL_ATTEMPT,
+    names.LABEL_FLOOR,
+)
 
 
 def owner_of(obj: Object) -> JobKey | None:
@@ -57,7 +67,10 @@ def _identity(obj: Object) -> Object:
     return {
         "apiVersion": obj["apiVersion"],
         "kind": obj["kind"],
-        "metadata": {key: metadata[key] for key in _METADATA if key in metadata},
+        "metadata": {
+            **{key: metadata[key] for key in _METADATA if key in metadata},
+            "labels": {k: v for k, v in (metadata.get("labels") or {}).items() if k in _LABELS},
+        },
     }
 
 
@@ -93,23 +106,36 @@ def _pod(obj: Object) -> Object:
 
 
 class Children:
-    """Informers of everything we render. Pods that ended are not kept."""
+    """Informers of everything we render, and the answers to our writes until the watches show them.
 
-    def __init__(self, client: KubeClient) -> None:
+    Without the answers a Job made a moment ago would look lost, and a control applied a moment ago would look changed.
+    Pods that ended well are not kept.
+    """
+
+    def __init__(self, client: KubeClient, now: Callable[[], float] = time.monotonic) -> None:
+        """``now`` gives seconds that only grow."""
         self.informers: dict[str, Informer] = {}
+        self._now = now
+        self._transforms: dict[str, Callable[[Object], Object]] = {}
+        self._written: defaultdict[str, dict[_Name, tuple[float, Object]]] = defaultdict(dict)
         for resource in CONTROL_RESOURCES:
             self._add(client, resource, metadata_only=True, transform=_identity)
         for resource in WORKLOAD_RESOURCES:
             self._add(client, resource, transform=_workload)
         self._add(client, PODS, transform=_pod, field_selector="status.phase!=Succeeded")
+        self.on_change(self._shown)
 
-    def _add(self, client: KubeClient, resource: Resource, **options: Any) -> None:
+    def _add(
+        self, client: KubeClient, resource: Resource, transform: Callable[[Object], Object], **options: Any
+    ) -> None:
+        self._transforms[resource.kind] = transform
         self.informers[resource.kind] = Informer(
             client,
             resource,
             label_selector=SELECTOR,
             indexers={"owner": _owners},
             name=f"rendered/{resource.plural}",
+            transform=transform,
             **options,
         )
 
@@ -136,10 +162,55 @@ class Children:
         """True once all were read."""
         return all(i.synced for i in self.informers.values())
 
+    def wrote(self, obj: Object) -> None:
+        """Take in the API server's answer to a write."""
+        owner = owner_of(obj)
+        transform = self._transforms.get(obj["kind"])
+        if owner is None or transform is None:
+            return
+        kind, metadata = obj["kind"], obj["metadata"]
+        shown = self.informers[kind].get(metadata.get("namespace"), metadata["name"])
+        if shown is None or _version(shown) < _version(obj):
+            place = (kind, metadata["name"])
+            self._written[_index_key(owner)][place] = (self._now() + LAG_SECONDS, transform(obj))
+
     def of(self, kind: str, key: JobKey, uid: str) -> list[Object]:
         """The objects of ``kind`` that belong to this very job."""
-        found: Iterable[Object] = self.informers[kind].objects_by_index("owner", _index_key(key))
-        return [o for o in found if (o["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID) == uid]
+        index = _index_key(key)
+        found = {o["metadata"]["name"]: o for o in self.informers[kind].objects_by_index("owner", index)}
+        written = self._written.get(index)
+        if written:
+            now = self._now()
+            for place, (until, obj) in list(written.items()):
+                if until <= now:
+                    del written[place]
+                elif place[0] == kind:
+                    shown = found.get(place[1])
+                    if shown is None or _version(shown) < _version(obj):
+                        found[place[1]] = obj
+            if not written:
+                del self._written[index]
+        return [o for o in found.values() if (o["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID) == uid]
+
+    def _shown(self, old: Object | None, new: Object | None) -> None:
+        """The watch has caught up with an object: its answer is not needed any more."""
+        obj = new or old
+        owner = owner_of(obj) if obj is not None else None
+        if obj is None or owner is None:
+            return
+        written = self._written.get(_index_key(owner))
+        if not written:
+            return
+        place = (obj["kind"], obj["metadata"]["name"])
+        if place in written and (new is None or _version(new) >= _version(written[place][1])):
+            del written[place]
+
+
+_Name = tuple[str, str]  # kind, name
+
+
+def _version(obj: Object) -> int:
+    return version_of(obj["metadata"].get("resourceVersion"))
 
 
 def _index_key(key: JobKey) -> str:

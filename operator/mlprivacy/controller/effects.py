@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from mlprivacy.api import names
+from mlprivacy.controller.compare import missing_part, surplus
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.store import JobKey, JobStore
 from mlprivacy.controller.writes import Write
 from mlprivacy.kube.client import KubeClient, Object
-from mlprivacy.kube.errors import AlreadyExists, NotFound
+from mlprivacy.kube.errors import AlreadyExists, ApiError, NotFound
 from mlprivacy.kube.resources import (
     DEPLOYMENTS,
     INFERENCEJOBS,
     JOBS,
-    NETWORKPOLICIES,
     PODS,
     TRAININGJOBS,
     Resource,
@@ -30,13 +30,27 @@ class ControlMissing(Exception):
     """A control was applied and is not there as applied; nothing is started on top of it."""
 
 
-class Effects:
-    """Writes to the API server, and keeps the job store as new as what was written."""
+class Superseded(Exception):
+    """The job that was judged is gone, or is another by now; what is half done is judged anew."""
 
-    def __init__(self, client: KubeClient, config: ControllerConfig, store: JobStore) -> None:
+
+class NameTaken(Exception):
+    """A workload of that name belongs to an earlier job of the same name, and is on its way out."""
+
+
+class Effects:
+    """Writes to the API server, and keeps the caches as new as what was written.
+
+    ``wrote`` is told every answer about a rendered object.
+    """
+
+    def __init__(
+        self, client: KubeClient, config: ControllerConfig, store: JobStore, wrote: Callable[[Object], None]
+    ) -> None:
         self.client = client
         self.config = config
         self.store = store
+        self._wrote = wrote
 
     async def write(self, step: Write, call: Awaitable[T]) -> T:
         """Await one write, then tell of it."""
@@ -46,27 +60,33 @@ class Effects:
 
     # -- the job itself --------------------------------------------------------------------------------------------
 
-    async def status(self, key: JobKey, status: Mapping[str, Any], step: Write = Write.STATUS) -> None:
-        """Write the status of a job. A job that is gone has none."""
+    async def status(self, key: JobKey, raw: Object, status: Mapping[str, Any], step: Write = Write.STATUS) -> None:
+        """Write the status of the very version ``raw`` of a job.
+
+        Raises:
+            Conflict: when there is a newer version.
+            Superseded: when the job is gone.
+        """
         resource = JOB_RESOURCES[key.kind]
+        version = raw["metadata"]["resourceVersion"]
         try:
-            call = self.client.merge_patch_status(resource, key.name, key.namespace, status)
+            call = self.client.merge_patch_status(resource, key.name, key.namespace, status, resource_version=version)
             self.store.put(await self.write(step, call))
         except NotFound:
             self.store.drop(key)
+            raise Superseded(f"{key} is gone") from None
 
     async def finalizers(self, key: JobKey, raw: Object, *, hold: bool) -> None:
-        """Put our finalizer on a job, or take it off; others' stay. A lost race raises Conflict."""
+        """Put our finalizer on a job, or take it off; others' stay.
+
+        Raises:
+            Conflict: when there is a newer version.
+            Superseded: when the job is gone.
+        """
         metadata = raw["metadata"]
         others = [f for f in metadata.get("finalizers") or [] if f != names.FINALIZER]
         wanted = [*others, names.FINALIZER] if hold else others
-        patch = {
-            "metadata": {
-                "finalizers": wanted,
-                "uid": metadata["uid"],
-                "resourceVersion": metadata["resourceVersion"],
-            }
-        }
+        patch = {"metadata": {"finalizers": wanted, "resourceVersion": metadata["resourceVersion"]}}
         step = Write.FINALIZER if hold else Write.RELEASE
         try:
             # Not strict: a field of the spec that this version does not know must not keep the finalizer on.
@@ -76,6 +96,8 @@ class Effects:
             self.store.put(await self.write(step, call))
         except NotFound:
             self.store.drop(key)
+            if hold:
+                raise Superseded(f"{key} is gone") from None
 
     # -- controls --------------------------------------------------------------------------------------------------
 
@@ -89,13 +111,27 @@ class Effects:
         step = Write.FLOOR if names.LABEL_FLOOR in (obj["metadata"].get("labels") or {}) else Write.CONTROL
         await self.write(step, self.client.apply(resource, obj))
         metadata = obj["metadata"]
-        found = await self.client.get(resource, metadata["name"], metadata["namespace"])
+        place = f"{obj['kind']} {metadata['namespace']}/{metadata['name']}"
+        try:
+            found = await self.client.get(resource, metadata["name"], metadata["namespace"])
+        except NotFound:
+            raise ControlMissing(f"{place} was applied, and is not there") from None
+        if "spec" in obj:
+            found = await self._cleaned(resource, obj, found, step)
         lacking = missing_part(obj, found)
         if lacking:
-            raise ControlMissing(
-                f"{obj['kind']} {metadata['namespace']}/{metadata['name']} was applied, and {lacking} is not as applied"
-            )
+            raise ControlMissing(f"{place} was applied, and {lacking} is not as applied")
+        self._wrote(found)
         return found
+
+    async def _cleaned(self, resource: Resource, wanted: Object, found: Object, step: Write) -> Object:
+        """``found`` without what others added to its spec: apply takes away nothing that we never named."""
+        extra = surplus(wanted["spec"], found.get("spec") or {})
+        if not extra:
+            return found
+        metadata = wanted["metadata"]
+        call = self.client.merge_patch(resource, metadata["name"], {"spec": extra}, metadata["namespace"])
+        return await self.write(step, call)
 
     async def dry_run(self, workload: Object, pod: Object) -> None:
         """Ask the API server, strictly, whether it would take workload and pod. Nothing is written.
@@ -115,24 +151,59 @@ class Effects:
     # -- the workload ----------------------------------------------------------------------------------------------
 
     async def workload(self, obj: Object) -> Object:
-        """Create the Job, or apply the Deployment. A Job that is there already is left as it is."""
+        """Create the Job, or apply the Deployment. A Job of this very attempt that is there is left as it is.
+
+        Raises:
+            NameTaken: when a Job of that name belongs to another job.
+        """
         if obj["kind"] == "Deployment":
-            return await self.write(Write.WORKLOAD, self.client.apply(DEPLOYMENTS, obj))
+            made = await self.write(Write.WORKLOAD, self.client.apply(DEPLOYMENTS, obj))
+            made = await self._cleaned(DEPLOYMENTS, obj, made, Write.WORKLOAD)
+        else:
+            try:
+                made = await self.write(Write.WORKLOAD, self.client.create(JOBS, obj))
+            except AlreadyExists:
+                name, namespace = obj["metadata"]["name"], obj["metadata"]["namespace"]
+                made = await self.client.get(JOBS, name, namespace)
+                if _uid_label(made) != _uid_label(obj) or "deletionTimestamp" in made["metadata"]:
+                    raise NameTaken(f"the Job {name} of an earlier job is not gone yet") from None
+        self._wrote(made)
+        return made
+
+    async def restore_job(self, wanted: Object) -> Object | None:
+        """Bring what can change on a Job back to what was rendered; its pod template can not change."""
+        metadata, spec = wanted["metadata"], wanted["spec"]
+        patch = {
+            "metadata": {k: metadata[k] for k in ("labels", "annotations", "ownerReferences")},
+            "spec": {
+                "parallelism": spec["parallelism"],
+                "activeDeadlineSeconds": spec.get("activeDeadlineSeconds"),
+                "ttlSecondsAfterFinished": None,
+            },
+        }
         try:
-            return await self.write(Write.WORKLOAD, self.client.create(JOBS, obj))
-        except AlreadyExists:
-            return await self.client.get(JOBS, obj["metadata"]["name"], obj["metadata"]["namespace"])
+            call = self.client.merge_patch(JOBS, metadata["name"], patch, metadata["namespace"])
+            made = await self.write(Write.WORKLOAD, call)
+        except NotFound:
+            return None
+        self._wrote(made)
+        return made
 
     async def stop(self, kind: str, name: str, namespace: str) -> None:
         """Suspend the Job, or scale the Deployment to nothing."""
         resource, patch = (JOBS, {"suspend": True}) if kind == "Job" else (DEPLOYMENTS, {"replicas": 0})
         try:
-            await self.write(Write.SUSPEND, self.client.merge_patch(resource, name, {"spec": patch}, namespace))
+            call = self.client.merge_patch(resource, name, {"spec": patch}, namespace)
+            self._wrote(await self.write(Write.SUSPEND, call))
         except NotFound:
             return
 
     async def delete(self, step: Write, obj: Object, *, propagation: Any = "Background") -> None:
-        """Delete one rendered object, and no namesake made since."""
+        """Delete one rendered object, and no namesake made since.
+
+        Raises:
+            Conflict: when a namesake is there.
+        """
         metadata = obj["metadata"]
         call = self.client.delete(
             resource_of(obj),
@@ -145,37 +216,16 @@ class Effects:
         await self.write(step, call)
 
     async def pods_of(self, namespace: str, uid: str) -> list[Object]:
-        """The pods of a job that may still run, read live."""
+        """The pods of a job that have not ended, read live."""
         pods = await self.client.list(PODS, namespace, label_selector=f"{names.LABEL_JOB_UID}={uid}")
         return [p for p in pods if (p.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
 
-    async def policies_in(self, namespace: str) -> list[Object]:
-        """Our NetworkPolicies of a namespace, read live."""
-        return await self.client.list(
-            NETWORKPOLICIES, namespace, label_selector=f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
-        )
+
+def namespace_ends(error: ApiError) -> bool:
+    """Whether a refusal says no more than that the namespace is on its way out."""
+    causes = error.details.get("causes") or []
+    return any(isinstance(c, Mapping) and c.get("reason") == "NamespaceTerminating" for c in causes)
 
 
-def missing_part(wanted: Any, found: Any, path: str = "") -> str | None:
-    """The first field of ``wanted`` that is not in ``found`` with the same value; None when all are there.
-
-    Fields the API server adds do not matter, with one exception: a list must have the same length, since another
-    entry in a NetworkPolicy's rules would open what the others close. Empty lists and maps may be absent.
-    """
-    if isinstance(wanted, Mapping):
-        if not isinstance(found, Mapping):
-            return None if not wanted and found is None else path or "the object"
-        for key, value in wanted.items():
-            problem = missing_part(value, found.get(key), f"{path}.{key}" if path else str(key))
-            if problem:
-                return problem
-        return None
-    if isinstance(wanted, list):
-        if not isinstance(found, list) or len(found) != len(wanted):
-            return None if not wanted and found is None else path
-        for index, (one, two) in enumerate(zip(wanted, found, strict=True)):
-            problem = missing_part(one, two, f"{path}[{index}]")
-            if problem:
-                return problem
-        return None
-    return None if wanted == found else path
+def _uid_label(obj: Object) -> str | None:
+    return (obj["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID)

@@ -12,27 +12,38 @@ import kopf
 from mlprivacy.api.names import GROUP, VERSION
 
 Seen = Callable[[str, str | None, dict[str, Any]], None]
+# Else a line for every event, and a warning that signals are ignored in a thread, which is what is wanted.
+_NOISY = ("kopf.objects", "kopf.activities", "kopf._core.engines.activities")
+_SILENT = ("kopf._core.reactor.running",)
+
+
+def settings_for_events() -> kopf.OperatorSettings:
+    """Settings of a framework that only passes events on."""
+    settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process, which is not kopf's alone
+    settings.posting.loggers = False
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 360
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.execution.default_backoff = 10
+    settings.queueing.idle_timeout = 0.2
+    settings.queueing.exit_timeout = 0.2
+    return settings
 
 
 def registry_for(seen: Seen, kubeconfig: str | None) -> kopf.OperatorRegistry:
     """A registry whose handlers call ``seen(kind, event type, object)``. No state of kopf's is kept on any object."""
     registry = kopf.OperatorRegistry()
-    for noisy in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # else a line for every event
-
-    @kopf.on.startup(id="settings", registry=registry)
-    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.posting.loggers = False
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.watching.server_timeout = 300
-        settings.watching.client_timeout = 360
-        settings.networking.request_timeout = 30
-        settings.execution.default_backoff = 10
-        settings.queueing.idle_timeout = 1.0
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
     @kopf.on.login(id="login", registry=registry)
-    def login(**kwargs: Any) -> Any:
+    async def login(**kwargs: Any) -> Any:
         if kubeconfig is not None:
             os.environ["KUBECONFIG"] = kubeconfig  # kopf's own reader takes the path from there and nowhere else
         return (kubeconfig is None and kopf.login_with_service_account(**kwargs)) or kopf.login_with_kubeconfig(

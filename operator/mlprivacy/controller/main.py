@@ -10,21 +10,12 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
-import kopf
-
 from mlprivacy.audit.client import CollectorClient
-from mlprivacy.controller import metrics
-from mlprivacy.controller.children import Children, owner_of
+from mlprivacy.controller.active import Controller
+from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
-from mlprivacy.controller.effects import Effects
-from mlprivacy.controller.handlers import registry_for
-from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
-from mlprivacy.controller.receipts import Receipts
-from mlprivacy.controller.reconcile import Reconciler
-from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
 from mlprivacy.kube.certificates import LeafSpec
 from mlprivacy.kube.certkeeper import (
     ADMISSION_SECRET,
@@ -36,16 +27,13 @@ from mlprivacy.kube.certkeeper import (
     WebhookConfiguration,
     secret_data,
 )
-from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
-from mlprivacy.kube.events import EventRecorder
-from mlprivacy.kube.facts import FactStore, matters, touched_by
+from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.httpserve import ProbeServer
 from mlprivacy.kube.lease import Lease
 from mlprivacy.kube.resources import SECRETS, SERVICES
 from mlprivacy.kube.tls import SecretTLS
-from mlprivacy.kube.workqueue import WorkQueue
-from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
 
 logger = logging.getLogger(__name__)
@@ -201,111 +189,3 @@ async def _seal_key(client: KubeClient, namespace: str) -> str:
         if public:
             return public.decode("ascii")
         await asyncio.sleep(0.5)
-
-
-class Controller:
-    """The active controller: what changed goes into one queue, workers look at one key at a time."""
-
-    def __init__(
-        self,
-        config: ControllerConfig,
-        client: KubeClient,
-        identity: str,
-        settings: RenderSettings,
-        facts: FactStore,
-        children: Children,
-        collector: CollectorClient,
-    ) -> None:
-        self._config = config
-        self._facts = facts
-        self._children = children
-        self._store = JobStore()
-        self._index = DependencyIndex()
-        self._queue: WorkQueue[JobKey] = WorkQueue("jobs")
-        self._listed = asyncio.Event()
-        effects = Effects(client, config, self._store)
-        self._reconciler = Reconciler(
-            config=config,
-            settings=settings,
-            facts=facts,
-            store=self._store,
-            index=self._index,
-            children=children,
-            effects=effects,
-            receipts=Receipts(collector),
-            events=EventRecorder(client, "mlprivacy.dev/controller", identity),
-            now=lambda: datetime.now(UTC),
-        )
-        self._inputs = Inputs(facts, effects, lambda: datetime.now(UTC))
-        metrics.JOBS.set_function(lambda: len(self._store))
-        facts.on_change(self._fact_changed)
-        children.on_change(self._child_changed)
-
-    def not_ready(self) -> str | None:
-        """Why decisions can not be made yet, or None."""
-        if not self._facts.synced:
-            return "; ".join(self._facts.problems()) or "the facts have not been read yet"
-        return None if self._children.synced else "the rendered objects have not been read yet"
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set."""
-        if not await _first(asyncio.gather(self._facts.wait_synced(), self._children.wait_synced()), stop):
-            return
-        kopf_stop = asyncio.Event()
-        framework = asyncio.create_task(
-            kopf.operator(
-                registry=registry_for(self._job_seen, self._config.kubeconfig),
-                standalone=True,
-                clusterwide=True,
-                stop_flag=kopf_stop,
-            ),
-            name="kopf",
-        )
-        workers = asyncio.create_task(self._queue.run(self._handle, self._config.workers), name="workers")
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({framework, workers, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            self._queue.close()
-            kopf_stop.set()
-            results = await asyncio.gather(framework, workers, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-
-    async def _handle(self, key: JobKey) -> float | None:
-        if key.kind in INPUT_KINDS or key.kind == "Namespace":
-            return await self._inputs.reconcile(key)
-        return await self._reconciler.job(key)
-
-    # -- what changed ----------------------------------------------------------------------------------------------
-
-    def _job_seen(self, kind: str, event: str | None, obj: dict[str, Any]) -> None:
-        metadata = obj["metadata"]
-        key = JobKey(kind, metadata.get("namespace", ""), metadata["name"])
-        if event == "DELETED":
-            self._store.drop(key)
-            self._queue.add(key)
-        elif self._store.put({**obj, "kind": kind}):
-            self._queue.add(key)
-
-    def _child_changed(self, old: Object | None, new: Object | None) -> None:
-        obj = new or old
-        if obj is None:
-            return
-        owner = owner_of(obj)
-        if owner is not None:
-            self._queue.add(owner)
-        elif obj["kind"] == "NetworkPolicy":
-            self._queue.add(JobKey("Namespace", "", obj["metadata"]["namespace"]))
-
-    def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
-        self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
-        if not matters(old, new):
-            return
-        for key in self._index.resting_on(touched_by(changed)):
-            self._queue.add(key)
-        if changed.kind in ("DataClass", "ConsentScope"):
-            for namespace, name in self._facts.informers["Dataset"].keys(None):
-                self._queue.add(JobKey("Dataset", namespace, name))

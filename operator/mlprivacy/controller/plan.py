@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.kube.conditions import is_true
+from mlprivacy.kube.conditions import get_condition, is_true
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.model import Decision, Verdict
+
+NEW_ATTEMPT = "a new attempt follows"
+CHANGED = "what the job asks for changed; the attempt ends and a new one follows"
 
 
 class Step(StrEnum):
@@ -102,45 +106,56 @@ def plan_training(
     """
     claimed = int(status.get("attempt") or 0)
     current = max(attempts, key=lambda a: a.number, default=None)
+    stopped = is_true(status.get("conditions"), ConditionType.SUSPENDED)
     if status.get("finishedAt"):
         return _after_the_end(status, current, claimed, ttl_seconds, controls_left, now)
     if current is not None and current.deleting:
-        return Plan(Step.WAIT, Phase.STOPPED, current.number, _why_stopped(decision, suspend), seen=current, again=1.0)
+        return _leaving(decision, current, claimed, suspend=suspend, stopped=stopped)
     if current is not None and current.finished:
-        good = current.finished == "Complete"
-        reason = (
-            Reason.SUCCEEDED
-            if good
-            else Reason.DEADLINE_EXCEEDED
-            if current.reason == "DeadlineExceeded"
-            else Reason.FAILED
-        )
-        phase = Phase.SUCCEEDED if good else Phase.FAILED
-        return Plan(Step.FINISH, phase, current.number, reason, current.message, seen=current)
+        return _ended(current)
     if decision.verdict is not Verdict.ALLOW or suspend:
-        return _stop(decision, current, claimed, suspend)
+        started = claimed > 1 or bool(status.get("startedAt"))
+        return _stop(decision, current, claimed, suspend=suspend, started=started)
     if current is None:
-        return _begin(status, claimed, pods_alive)
+        return _begin(status, claimed, pods_alive, stopped=stopped)
+    if current.number < claimed or current.suspended:
+        # The next number is claimed before the old attempt is deleted: an attempt that goes is never taken for lost.
+        return Plan(
+            Step.END, Phase.STOPPED, max(claimed, current.number + 1), Reason.PROGRESSING, NEW_ATTEMPT, seen=current
+        )
     if current.digest != decision.digest:
-        message = "what the job asks for changed; the attempt ends and a new one follows"
-        step = Step.END if current.suspended else Step.STOP
-        return Plan(step, Phase.STOPPED, current.number, Reason.PROGRESSING, message, seen=current)
-    if current.suspended:
-        return Plan(Step.END, Phase.STOPPED, current.number, Reason.PROGRESSING, "a new attempt follows", seen=current)
+        return Plan(Step.STOP, Phase.STOPPED, current.number, Reason.PROGRESSING, CHANGED, seen=current)
     phase = Phase.RUNNING if current.running else Phase.STARTING
     return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
 
 
-def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool) -> Plan:
-    """The next step of an InferenceJob."""
+def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, replicas: int) -> Plan:
+    """The next step of an InferenceJob that asks for ``replicas``."""
     if decision.verdict is not Verdict.ALLOW or suspend:
-        return _stop(decision, seen, 1 if seen else 0, suspend)
+        return _stop(decision, seen, 1 if seen else 0, suspend=suspend, started=seen is not None)
     if seen is not None and seen.deleting:
         return Plan(Step.WAIT, Phase.STARTING, 1, Reason.PROGRESSING, seen=seen, again=1.0)
-    if seen is None or seen.digest != decision.digest or seen.suspended:
+    if seen is None or seen.digest != decision.digest or (seen.suspended and replicas > 0):
         return Plan(Step.START, Phase.STARTING, 1, Reason.PROGRESSING, seen=seen)
     phase = Phase.RUNNING if seen.running else Phase.STARTING
     return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
+
+
+def _leaving(decision: Decision, current: Seen, claimed: int, *, suspend: bool, stopped: bool) -> Plan:
+    """A Job is being deleted: by us after a stop, or by others, which shows once it is gone."""
+    ours = current.number < claimed or stopped
+    if ours or suspend or decision.verdict is not Verdict.ALLOW:
+        reason = _why_stopped(decision, suspend)
+        return Plan(Step.WAIT, Phase.STOPPED, claimed, reason, seen=current, again=1.0)
+    phase = Phase.RUNNING if current.running else Phase.STARTING
+    return Plan(Step.WAIT, phase, claimed, Reason.ATTEMPT_CREATED, seen=current, again=1.0)
+
+
+def _ended(current: Seen) -> Plan:
+    if current.finished == "Complete":
+        return Plan(Step.FINISH, Phase.SUCCEEDED, current.number, Reason.SUCCEEDED, current.message, seen=current)
+    reason = Reason.DEADLINE_EXCEEDED if current.reason == "DeadlineExceeded" else Reason.FAILED
+    return Plan(Step.FINISH, Phase.FAILED, current.number, reason, current.message, seen=current)
 
 
 def _why_stopped(decision: Decision, suspend: bool) -> Reason:
@@ -149,29 +164,29 @@ def _why_stopped(decision: Decision, suspend: bool) -> Reason:
     return Reason.SUSPENDED_BY_USER if suspend else Reason.PROGRESSING
 
 
-def _stop(decision: Decision, current: Seen | None, claimed: int, suspend: bool) -> Plan:
-    if current is None and not claimed:
+def _stop(decision: Decision, current: Seen | None, claimed: int, *, suspend: bool, started: bool) -> Plan:
+    """It may not run. ``started`` says whether anything of it ever did."""
+    if current is None and not started:
         if decision.verdict is Verdict.ALLOW:
-            return Plan(Step.REST, Phase.STOPPED, 0, Reason.SUSPENDED_BY_USER)
+            return Plan(Step.REST, Phase.STOPPED, claimed, Reason.SUSPENDED_BY_USER)
         phase, reason = standing(decision)
-        return Plan(Step.REST, phase, 0, reason)
+        return Plan(Step.REST, phase, claimed, reason)
     reason = _why_stopped(decision, suspend)
-    number = current.number if current else claimed
+    number = max(claimed, current.number if current else 0)
     if current is None or current.suspended:
         return Plan(Step.REST, Phase.STOPPED, number, reason, seen=current)
     return Plan(Step.STOP, Phase.STOPPED, number, reason, seen=current)
 
 
-def _begin(status: Mapping[str, Any], claimed: int, pods_alive: bool) -> Plan:
+def _begin(status: Mapping[str, Any], claimed: int, pods_alive: bool, *, stopped: bool) -> Plan:
     """No Job is to be seen: the first attempt, one that was claimed and not made, one after a stop, or a lost one."""
-    stopped = is_true(status.get("conditions"), ConditionType.SUSPENDED)
+    started = bool(claimed and status.get("startedAt"))
     if pods_alive:
-        return Plan(
-            Step.WAIT, Phase.STARTING, claimed, Reason.PROGRESSING, "pods of the last attempt are ending", again=1.0
-        )
-    if claimed and status.get("startedAt") and not stopped:
+        phase = Phase.STOPPED if stopped else Phase.STARTING
+        return Plan(Step.WAIT, phase, claimed, Reason.PROGRESSING, "pods of the last attempt are ending", again=1.0)
+    if started and not stopped:
         return Plan(Step.CONFIRM_LOST, Phase.FAILED, claimed, Reason.FAILED)
-    number = claimed if claimed and not status.get("startedAt") else claimed + 1
+    number = claimed if claimed and not started else claimed + 1
     return Plan(Step.START, Phase.STARTING, number, Reason.PROGRESSING)
 
 
@@ -183,11 +198,16 @@ def _after_the_end(
     controls_left: bool,
     now: datetime,
 ) -> Plan:
-    good = is_true(status.get("conditions"), ConditionType.COMPLETED)
+    """It ended for good; how it ended is what its conditions say, whatever became of the Job since."""
+    told = get_condition(status.get("conditions"), ConditionType.COMPLETED) or {}
+    good = told.get("status") == "True"
     phase, reason = (Phase.SUCCEEDED, Reason.SUCCEEDED) if good else (Phase.FAILED, Reason.FAILED)
+    with contextlib.suppress(ValueError):
+        reason = Reason(str(told.get("reason")))
+    rest = Plan(Step.REST, phase, claimed, reason, str(told.get("message") or ""), seen=current)
     if ttl_seconds is None or (current is None and not controls_left):
-        return Plan(Step.REST, phase, claimed, reason, seen=current)
+        return rest
     due = parse_time(str(status["finishedAt"])) + timedelta(seconds=ttl_seconds)
     if now >= due:
-        return Plan(Step.EXPIRE, phase, claimed, reason, seen=current)
-    return Plan(Step.REST, phase, claimed, reason, seen=current, again=(due - now).total_seconds() + 0.1)
+        return replace(rest, step=Step.EXPIRE)
+    return replace(rest, again=(due - now).total_seconds() + 0.1)

@@ -14,6 +14,8 @@ from mlprivacy.kube.conditions import ConditionStatus, bounded, set_condition
 from mlprivacy.policy.model import Decision, Verdict
 
 FINDINGS_SHOWN = 16
+CITATIONS_SHOWN = 16
+_LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63}
 _REFERENCE_REASONS = frozenset(
     {
         Reason.DATASET_NOT_FOUND,
@@ -73,7 +75,7 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
         "attempt": outcome.attempt or None,
         "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
-        "receipt": outcome.receipt,
+        "receipt": bounded(outcome.receipt, 128) if outcome.receipt else None,
         "startedAt": outcome.started_at,
         "finishedAt": outcome.finished_at,
     }
@@ -94,8 +96,11 @@ def _bare(value: Any) -> Any:
 
 
 def _finding(finding: dict[str, Any]) -> dict[str, Any]:
-    limits = {"path": 240, "message": 1000, "remedy": 1000}
-    return {k: bounded(v, limits[k]) if k in limits else v for k, v in finding.items()}
+    """Within the bounds of the CRD: a status that can not be written would tell nobody anything."""
+    cut = {k: bounded(v, _LIMITS[k]) if k in _LIMITS and isinstance(v, str) else v for k, v in finding.items()}
+    if "citations" in cut:
+        cut["citations"] = [bounded(c, 120) for c in cut["citations"][:CITATIONS_SHOWN]]
+    return cut
 
 
 def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]:
@@ -188,7 +193,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
 
 
 def _stalled(decision: Decision, outcome: Outcome) -> Tri:
-    if outcome.phase is Phase.REFUSED:
+    if outcome.phase is Phase.REFUSED or (outcome.phase is Phase.STOPPED and decision.verdict is Verdict.DENY):
         return "True", Reason.REFUSED, _sentences(decision)
     if outcome.phase is Phase.FAILED or outcome.stalled:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"

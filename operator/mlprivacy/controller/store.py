@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ import orjson
 
 from mlprivacy.kube.informer import compact
 from mlprivacy.policy.model import Dependency
+
+GONE_KEPT = 10_000  # jobs whose end is remembered, against news of them that were late
 
 
 class JobKey(NamedTuple):
@@ -21,26 +23,32 @@ class JobKey(NamedTuple):
 
 
 class JobStore:
-    """The newest known version of every job, as JSON bytes; decoded on each access."""
+    """The newest known version of every job, as JSON bytes; decoded on each access.
+
+    News come in any order: from the watch, from the answers to our own writes, from a list. The newer version wins,
+    and a job that is gone stays gone until there is something newer than its end.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[JobKey, tuple[int, bytes]] = {}
+        self._gone: OrderedDict[JobKey, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def keys(self) -> Iterator[JobKey]:
-        """All keys."""
+    def __iter__(self) -> Iterator[JobKey]:
+        """All keys, as they are now."""
         return iter(tuple(self._jobs))
 
     def put(self, raw: dict[str, Any]) -> JobKey | None:
-        """Keep ``raw`` unless a newer version is here; the key when something changed, else None."""
+        """Keep ``raw`` unless something newer is known; the key when something changed, else None."""
         metadata = raw["metadata"]
         key = JobKey(raw["kind"], metadata.get("namespace", ""), metadata["name"])
-        version = _version(metadata.get("resourceVersion"))
+        version = version_of(metadata.get("resourceVersion"))
         known = self._jobs.get(key)
-        if known is not None and known[0] >= version:
+        if (known is not None and known[0] >= version) or self._gone.get(key, -1) >= version:
             return None
+        self._gone.pop(key, None)
         self._jobs[key] = (version, orjson.dumps(compact({**raw, "metadata": dict(metadata)})))
         return key
 
@@ -52,14 +60,28 @@ class JobStore:
         decoded: dict[str, Any] = orjson.loads(known[1])
         return decoded
 
-    def drop(self, key: JobKey) -> None:
-        """Forget a job that is gone."""
+    def version(self, key: JobKey) -> int:
+        """The version that is kept, -1 when there is none."""
+        known = self._jobs.get(key)
+        return -1 if known is None else known[0]
+
+    def drop(self, key: JobKey, version: int | None = None) -> bool:
+        """Forget a job that was gone at ``version`` (that of its last news unless given); False if it is newer."""
+        known = self._jobs.get(key)
+        at = version if version is not None else (known[0] if known else None)
+        if known is not None and at is not None and known[0] > at:
+            return False
         self._jobs.pop(key, None)
+        if at is not None:
+            self._gone[key] = max(at, self._gone.pop(key, -1))
+            if len(self._gone) > GONE_KEPT:
+                self._gone.popitem(last=False)
+        return True
 
 
-def _version(text: Any) -> int:
+def version_of(text: Any) -> int:
     """Resource versions of one resource can be compared as numbers (KEP-5504); anything else counts as old."""
-    return int(text) if isinstance(text, str) and text.isdigit() else 0
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0
 
 
 class DependencyIndex:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from mlprivacy.api import names
-from mlprivacy.controller.children import Children
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
@@ -25,23 +24,18 @@ LOOK_AGAIN_SECONDS = 1.0
 _CONTROLS: tuple[Resource, ...] = (SERVICES, CONFIGMAPS, SERVICEACCOUNTS, NETWORKPOLICIES)
 
 
-async def teardown(effects: Effects, children: Children, key: JobKey, raw: dict[str, Any]) -> float | None:
+async def teardown(effects: Effects, key: JobKey, raw: dict[str, Any]) -> float | None:
     """One pass of deleting a job; the seconds until the next pass, None when our finalizer is off."""
     if names.FINALIZER not in (raw["metadata"].get("finalizers") or []):
         return None
-    if not await _clear(effects, key, raw["metadata"]["uid"]):
+    if not await clear(effects, key, raw["metadata"]["uid"]):
         return LOOK_AGAIN_SECONDS
     await effects.finalizers(key, raw, hold=False)
     return None
 
 
-async def expire(effects: Effects, children: Children, key: JobKey, raw: dict[str, Any]) -> bool:
-    """One pass of deleting what was rendered for a job that ended and stays; True when all is gone."""
-    return await _clear(effects, key, raw["metadata"]["uid"])
-
-
-async def _clear(effects: Effects, key: JobKey, uid: str) -> bool:
-    """Deletes workloads, then waits for the pods, then deletes controls. Reads live: a cache may lag behind."""
+async def clear(effects: Effects, key: JobKey, uid: str) -> bool:
+    """One pass of deleting what was rendered for a job; True when all is gone. Reads live: a cache may lag behind."""
     selector = f"{names.LABEL_JOB_UID}={uid}"
     workloads: list[Object] = []
     for resource in (JOBS, DEPLOYMENTS):

@@ -1,0 +1,196 @@
+"""The active controller: what changed goes into one queue, workers look at one key at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from mlprivacy.audit.client import CollectorClient
+from mlprivacy.controller import metrics
+from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.children import Children, owner_of
+from mlprivacy.controller.config import ControllerConfig
+from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.framework import Framework
+from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.receipts import Receipts
+from mlprivacy.controller.reconcile import Reconciler
+from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore, version_of
+from mlprivacy.controller.surround import Surrounder
+from mlprivacy.controller.sweep import Sweep
+from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.errors import ApiError
+from mlprivacy.kube.events import EventRecorder
+from mlprivacy.kube.facts import FactStore, matters, touched_by
+from mlprivacy.kube.workqueue import WorkQueue
+from mlprivacy.policy.model import Dependency
+from mlprivacy.workloads.context import RenderSettings
+
+logger = logging.getLogger(__name__)
+FIRST_PAUSE = 0.5  # seconds until a reconcile that failed is tried again, doubled each time
+LONGEST_PAUSE = 60.0
+PARTING_SECONDS = 0.8  # what a reconcile under way gets to end at the end of the process
+
+
+class Controller:
+    """Reconciles jobs, what they refer to, and the floors of namespaces."""
+
+    def __init__(
+        self,
+        config: ControllerConfig,
+        client: KubeClient,
+        identity: str,
+        settings: RenderSettings,
+        facts: FactStore,
+        children: Children,
+        collector: CollectorClient,
+    ) -> None:
+        self._config = config
+        self._facts = facts
+        self._children = children
+        self._store = JobStore()
+        self._index = DependencyIndex()
+        self._queue: WorkQueue[JobKey] = WorkQueue("jobs")
+        self._failures: dict[JobKey, int] = {}
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        effects = Effects(client, config, self._store, children.wrote)
+        self._announcer = Announcer(EventRecorder(client, "mlprivacy.dev/controller", identity))
+        reporter = Reporter(effects, Receipts(collector), self._announcer, _utc_now)
+        self._reconciler = Reconciler(
+            config=config,
+            facts=facts,
+            store=self._store,
+            index=self._index,
+            children=children,
+            effects=effects,
+            reporter=reporter,
+            surrounder=Surrounder(settings, children, effects, reporter),
+            now=_utc_now,
+        )
+        self._inputs = Inputs(facts, effects, _utc_now)
+        self._framework = Framework(self._job_seen, config.kubeconfig)
+        self._sweep = Sweep(client, self._store, self._queue.add)
+        metrics.JOBS.set_function(lambda: len(self._store))
+        facts.on_change(self._fact_changed)
+        children.on_change(self._child_changed)
+
+    def not_ready(self) -> str | None:
+        """Why decisions can not be made yet, or None."""
+        if not self._facts.synced:
+            return "; ".join(self._facts.problems()) or "the facts have not been read yet"
+        return None if self._children.synced else "the rendered objects have not been read yet"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set."""
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            if await _either(self._synced(), stopping):
+                await self._work(stopping)
+        finally:
+            stopping.cancel()
+
+    async def _synced(self) -> None:
+        await self._facts.wait_synced()
+        await self._children.wait_synced()
+        await self._sweep.served()
+
+    async def _work(self, stopping: asyncio.Task[Any]) -> None:
+        self._framework.start()
+        workers = asyncio.create_task(self._queue.run(self._handle, self._config.workers), name="workers")
+        beside = [
+            asyncio.create_task(self._announcer.run(), name="events"),
+            asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
+        ]
+        try:
+            await asyncio.wait({workers, stopping, *beside}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._queue.close()
+            await asyncio.gather(self._framework.stop(), asyncio.wait({workers}, timeout=PARTING_SECONDS))
+            ended = [task for task in (workers, *beside) if task.done()]
+            for task in (workers, *beside):
+                task.cancel()
+            await asyncio.gather(workers, *beside, return_exceptions=True)
+        for task in ended:
+            task.result()
+
+    async def _handle(self, key: JobKey) -> float | None:
+        """One look at one key. Whatever fails there stays there: it is told, and tried again later."""
+        try:
+            if key.kind in INPUT_KINDS or key.kind == "Namespace":
+                after = await self._inputs.reconcile(key)
+            else:
+                after = await self._reconciler.job(key)
+        except ApiError as error:
+            wait = self._pause(key, "api")
+            logger.warning("%s: %s; trying again in %.1f s", _place(key), error, wait)
+            return wait
+        except Exception:
+            wait = self._pause(key, "fault")
+            logger.exception("%s: a fault of ours; trying again in %.1f s", _place(key), wait)
+            return wait
+        self._failures.pop(key, None)
+        return after
+
+    def _pause(self, key: JobKey, cause: str) -> float:
+        metrics.RECONCILE_FAILURES.labels(key.kind, cause).inc()
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        return float(min(FIRST_PAUSE * 2 ** min(count, 16), LONGEST_PAUSE) * self._random.uniform(0.75, 1.0))
+
+    # -- what changed ----------------------------------------------------------------------------------------------
+
+    def _job_seen(self, kind: str, event: str | None, obj: dict[str, Any]) -> None:
+        metadata = obj["metadata"]
+        key = JobKey(kind, metadata.get("namespace", ""), metadata["name"])
+        if event == "DELETED":
+            self._store.drop(key, version_of(metadata.get("resourceVersion")))
+            self._queue.add(key)
+        elif self._store.put({**obj, "kind": kind}):
+            self._queue.add(key)
+
+    def _child_changed(self, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        if obj is None:
+            return
+        owner = owner_of(obj)
+        if owner is not None:
+            self._queue.add(owner)
+        elif obj["kind"] == "NetworkPolicy":
+            self._queue.add(JobKey("Namespace", "", obj["metadata"]["namespace"]))
+
+    def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
+        self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
+        if not matters(old, new):
+            return
+        for key in self._index.resting_on(touched_by(changed)):
+            self._queue.add(key)
+        if changed.kind in ("DataClass", "ConsentScope"):
+            for namespace, name in self._facts.informers["Dataset"].keys(None):
+                self._queue.add(JobKey("Dataset", namespace, name))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _place(key: JobKey) -> str:
+    return f"{key.kind} {key.namespace}/{key.name}" if key.namespace else f"{key.kind} {key.name}"
+
+
+async def _either(work: Coroutine[Any, Any, None], stopping: asyncio.Task[Any]) -> bool:
+    """Await ``work``; False when the stop came first."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return False

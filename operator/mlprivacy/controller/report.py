@@ -1,0 +1,107 @@
+"""What a reconcile found out, told: the receipt of a new decision, the status, an Event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mlprivacy.api import names
+from mlprivacy.audit.client import CollectorError
+from mlprivacy.audit.record import Event, Subject, event_id, rfc3339
+from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.effects import Effects, Superseded
+from mlprivacy.controller.receipts import Receipts
+from mlprivacy.controller.status import Outcome, changed, job_status
+from mlprivacy.controller.store import JobKey
+from mlprivacy.controller.writes import Write
+from mlprivacy.controls.render import Rendered
+from mlprivacy.policy.model import Decision, Verdict
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Reporter:
+    """Writes status only where it changes, and only on the version of the job that was judged."""
+
+    effects: Effects
+    receipts: Receipts
+    announcer: Announcer
+    now: Callable[[], datetime]
+
+    async def report(
+        self, key: JobKey, raw: dict[str, Any], decision: Decision, outcome: Outcome, step: Write = Write.STATUS
+    ) -> bool:
+        """Write the status when it changes; False when a receipt is still to be had.
+
+        Raises:
+            Conflict: when somebody wrote to the job meanwhile.
+            Superseded: when the job that was judged is gone, or was edited.
+        """
+        current = self._same(key, raw)
+        before = current.get("status") or {}
+        told = before.get("decision") or {}
+        status = job_status(current, decision, outcome, self.now())
+        shown = status["decision"]["findings"]
+        new = told.get("findings", []) != shown or told.get("verdict") != decision.verdict
+        complete = True
+        if decision.verdict is not Verdict.ALLOW and (new or not before.get("receipt")):
+            try:
+                status["receipt"] = await self.receipt(current, decision, outcome.attempt, None)
+            except CollectorError as error:
+                # Nothing runs, so the person is told without waiting; the receipt is fetched at the next look.
+                logger.info("no receipt for the decision on %s yet: %s", key, error)
+                status["receipt"] = None
+                complete = False
+        if changed(current, status):
+            await self.effects.status(key, self._same(key, raw), status, step)
+            if new:
+                self._announce(current, decision)
+        return complete
+
+    async def receipt(self, raw: dict[str, Any], decision: Decision, attempt: int, rendered: Rendered | None) -> str:
+        """The collector's fsynced receipt for this decision on this attempt.
+
+        Raises:
+            CollectorError: when it could not be had.
+        """
+        kind, namespace, name, uid = decision.subject
+        generation = int(raw["metadata"].get("generation") or 0)
+        what = "render" if rendered else "decision"
+        objects = (*rendered.controls, rendered.workload) if rendered else ()
+        event = Event(
+            time=rfc3339(self.now()),
+            id=event_id(what, uid, generation, decision.record_digest, attempt),
+            kind=what,
+            subject=Subject(kind, namespace, name, uid),
+            data={
+                "decision": decision.as_dict(),
+                "attempt": attempt,
+                "generation": generation,
+                "requestedBy": (raw["metadata"].get("annotations") or {}).get(names.ANNOTATION_REQUESTED_BY),
+                "objects": [f"{o['kind']}/{o['metadata']['name']}" for o in objects],
+            },
+        )
+        receipt = await self.receipts.get(event)
+        self.effects.config.after_write(Write.RECEIPT)
+        return f"{receipt.writer}/{receipt.seq}/{receipt.hash[:16]}"
+
+    def _same(self, key: JobKey, raw: dict[str, Any]) -> dict[str, Any]:
+        """The newest version of the job that was judged."""
+        current = self.effects.store.get(key)
+        if current is None:
+            raise Superseded(f"{key} is gone")
+        then, now = raw["metadata"], current["metadata"]
+        edited = then.get("generation") != now.get("generation")
+        if then["uid"] != now["uid"] or edited or "deletionTimestamp" in now:
+            raise Superseded(f"{key} was edited, deleted or made anew meanwhile")
+        return current
+
+    def _announce(self, raw: dict[str, Any], decision: Decision) -> None:
+        worst = (decision.blocking or decision.warnings)[:1]
+        note = worst[0].sentence() if worst else "the decision allows the job"
+        reason = {Verdict.ALLOW: "Accepted", Verdict.DENY: "Refused", Verdict.HOLD: "Held"}[decision.verdict]
+        self.announcer.say(raw, "Normal" if decision.verdict is Verdict.ALLOW else "Warning", reason, note)
