@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+
+from mlprivacy.cli.main import cli
 
 WAYS = ("outside", "inside", "everything")
 CHART = Path(__file__).parents[3] / "charts" / "mlprivacy"
@@ -286,3 +289,15 @@ def test_a_nonsense_install_is_refused_with_a_sentence(helm: Any, ways: Any, wha
 
     assert done.returncode != 0
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("way", ["inside", "everything"])
+def test_every_process_is_started_with_options_it_has(render: Any, way: str) -> None:
+    for name, spec in pod_specs(render(way)).items():
+        for container in spec["containers"]:
+            assert container["command"] == ["mlprivacy"]
+            word, *options = container["args"]
+            command = cli.get_command(click.Context(cli), word)
+            assert command is not None, f"{name} starts `mlprivacy {word}`"
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {option.split("=")[0] for option in options} <= known, name
