@@ -100,7 +100,7 @@ async def handler() -> AsyncIterator[Any]:
     from mlprivacy.admission.handler import Handler  # noqa: PLC0415
     from mlprivacy.admission.jobs import JobStore  # noqa: PLC0415
     from mlprivacy.admission.logs import decision_log, log_as_json  # noqa: PLC0415
-    from mlprivacy.admission.main import Freshness  # noqa: PLC0415
+    from mlprivacy.admission.main import Freshness, settle_memory  # noqa: PLC0415
     from mlprivacy.admission.pods import PodJudge  # noqa: PLC0415
     from mlprivacy.kube.client import KubeClient  # noqa: PLC0415
     from mlprivacy.kube.credentials import Credentials  # noqa: PLC0415
@@ -115,6 +115,7 @@ async def handler() -> AsyncIterator[Any]:
                 if obj["kind"] == informer.resource.kind:
                     informer._store(obj)
             informer._synced.set()
+        settle_memory()
         pods = PodJudge(facts, jobs)
         jobs.on_change(pods.forget)
         # An hour: nothing is heard from an API server that is not there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 import time
@@ -141,6 +142,8 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
             await stack.enter_async_context(recording)
         if await _first(tls.ready, stop):
             await server.start(host, port)
+            settling = asyncio.create_task(_settle(facts))
+            stack.callback(settling.cancel)
             logger.info("admission serves on %s:%s, %s", host, server.port, "mutual TLS" if mutual else "rate-limited")
             await stop.wait()
             logger.info("admission drains: not ready, still serving for %.0f s", config.drain_seconds)
@@ -158,3 +161,16 @@ async def _first(ready: asyncio.Event, stop: asyncio.Event) -> bool:
         for wait in waits:
             wait.cancel()
     return not stop.is_set()
+
+
+async def _settle(facts: FactStore) -> None:
+    """Once everything was read, tell the collector of garbage to leave alone what is here to stay."""
+    await facts.wait_synced()
+    settle_memory()
+
+
+def settle_memory() -> None:
+    """Collect once, then look for cycles rarely: a review leaves none behind, and a full look stops all answers."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

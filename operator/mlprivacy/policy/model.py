@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mlprivacy.api.base import Assurance, Mode
 from mlprivacy.api.reasons import Reason
@@ -124,9 +124,11 @@ class Obligations:
         }
 
 
-@dataclass(frozen=True, order=True)
-class Dependency:
-    """One object the decision rests on; ``name`` is ``*`` for all of a kind in a namespace."""
+class Dependency(NamedTuple):
+    """One object the decision rests on; ``name`` is ``*`` for all of a kind in a namespace.
+
+    A tuple, because each decision makes and hashes a score of them.
+    """
 
     kind: str
     namespace: str
@@ -192,5 +194,8 @@ def canonical_digest(value: Any) -> str:
     Raises:
         ValueError: for a number JSON has no form for.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = _CANONICAL.encode(value)
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
