@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,8 @@ MAX_BODY: Final = 8 << 20  # bytes
 MAX_UID: Final = 128  # characters
 
 OPERATIONS: Final = frozenset({"CREATE", "UPDATE"})
+_EARLY_UID: Final = re.compile(rb'"request":\{"uid":"([0-9a-f-]{36})"')
+_HEAD: Final = 512  # bytes; the API server writes the uid before anything that a user wrote
 Patch = Sequence[Mapping[str, Any]]
 
 
@@ -68,7 +71,10 @@ def parse_review(body: bytes) -> Review:
     try:
         whole = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Malformed("the body is not JSON; send an AdmissionReview") from error
+        # What the API server sends is JSON, but may be nested deeper than is read here: that too gets its answer.
+        found = _EARLY_UID.search(body, 0, _HEAD)
+        sentence = "the body is not JSON, or nested deeper than is read here; make the object flatter"
+        raise Malformed(sentence, found[1].decode("ascii") if found else None) from error
     if not isinstance(whole, dict) or whole.get("kind") != "AdmissionReview":
         raise Malformed("the body is no AdmissionReview")
     request = whole.get("request")
