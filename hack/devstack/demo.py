@@ -119,10 +119,9 @@ def _order(cluster: Cluster, found: list[Outcome]) -> None:
     policies = cluster.audit_events(resource="networkpolicies", namespace=job.namespace, name=name)
     jobs = cluster.audit_events(verb="create", resource="jobs", namespace=job.namespace, name=f"{name}-1", code=201)
     if policies and jobs:
-        print(
-            f"From the API server's audit log: NetworkPolicy {job.namespace}/{name} at {policies[0].completed:%H:%M:%S.%f}, "
-            f"Job {name}-1 at {jobs[-1].received:%H:%M:%S.%f}."
-        )
+        made, started = policies[0].completed, jobs[-1].received
+        print(f"From the API server's audit log: NetworkPolicy {job.namespace}/{name} at {made:%H:%M:%S.%f}, "
+              f"Job {name}-1 at {started:%H:%M:%S.%f}.")  # fmt: skip
 
 
 def _show(cluster: Cluster, found: list[Outcome], name: str) -> int:

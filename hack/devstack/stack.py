@@ -190,7 +190,10 @@ class DevStack:
             case "admission":
                 client_ca = getattr(self.cluster, "webhook_client_ca", None)
                 mutual = ["--client-ca", str(client_ca), "--client-name", "kube-apiserver"] if client_ca else []
-                return ["--listen", f"127.0.0.1:{ports['admission']}", *health, *mutual]
+                return [
+                    *health, *mutual, "--listen", f"127.0.0.1:{ports['admission']}",
+                    "--collector-url", f"https://127.0.0.1:{ports['collector']}", "--dataplane-image", DATAPLANE_IMAGE,
+                ]  # fmt: skip
             case "controller":
                 simulated = ["--simulated-nodes"] if isinstance(self.cluster, ControlPlane) else []
                 return [
