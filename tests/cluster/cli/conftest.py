@@ -15,7 +15,7 @@ import pytest
 from controlplane.cluster import ControlPlane
 from devstack.stack import DevStack
 
-DEADLINE: Final = 60.0
+DEADLINE: Final = 180.0
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
