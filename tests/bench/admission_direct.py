@@ -28,6 +28,7 @@ import orjson
 from admission_load import Prepared, connect, paced, prepare, saturate
 from admission_samples import digest, governed_pod, objects, pod, review, training_job
 from aiohttp import web
+from processes import cpu_seconds
 from results import Target, table, target, write
 
 from mlprivacy.kube.certificates import LeafSpec, new_ca, new_leaf
@@ -154,12 +155,6 @@ def certificates(folder: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     context.load_cert_chain(folder / "client.pem")
     return context
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
