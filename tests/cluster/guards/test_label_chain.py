@@ -75,8 +75,10 @@ def test_a_plain_job_gets_no_guarded_label_later(world: Any, manifests: Any) -> 
     world.allowed("label", "job", "plain", "-n", ns, "team=a")
 
 
+GUARDED = ("rendered", "training-job", "job-uid", "attempt")
 PATCHES = {
     "removes the label": {"metadata": {"labels": {"mlprivacy.dev/rendered": None}}},
+    "removes every label": {"metadata": {"labels": {f"mlprivacy.dev/{label}": None for label in GUARDED}}},
     "moves it under an older policy": {"metadata": {"labels": {"mlprivacy.dev/job-uid": "other"}}},
     "adds a label of its own": {"metadata": {"labels": {"app": "shop"}}},
     "makes the garbage collector delete it": {

@@ -103,6 +103,16 @@ def test_its_names_and_labels_are_not_taken_beforehand(world: Any, manifests: An
     world.create_refused(world.common, generated, denied)
 
 
+def test_the_floors_name_is_not_taken_by_a_policy_that_is_none(world: Any, manifests: Any) -> None:
+    harmless = manifests.floor()
+    harmless["metadata"]["labels"] = {}
+    harmless["spec"]["podSelector"]["matchExpressions"][0]["operator"] = "DoesNotExist"
+
+    world.create_refused(world.common, harmless, "rendered-objects")
+    harmless["metadata"]["name"] = "mine"
+    world.try_out(world.common, harmless, by=world.attacker)
+
+
 def test_objects_of_other_names_are_free(world: Any) -> None:
     ns = world.namespace()
     world.allowed("create", "configmap", "mlpipeline", "-n", ns)
