@@ -55,13 +55,15 @@ DATA = (
 def ward(stack: DevStack) -> Iterator[str]:
     """A governed namespace with a job that was accepted."""
     stack.cluster.create_namespace(GOVERNED, {"mlprivacy.dev/enforce": "enforce"})
-    stack.cluster.apply(*DATA)
-    stack.cluster.apply(JOB)
-    eventually(lambda: condition(stack, "Ready") == "True", "the job to be started")
-    yield GOVERNED
-    stack.cluster.kubectl("delete", "trainingjobs.mlprivacy.dev", "--all", "-n", GOVERNED, "--wait", check=False)
-    stack.cluster.kubectl("delete", "namespace", GOVERNED, "--wait", check=False)
-    stack.cluster.kubectl("delete", "dataclass.mlprivacy.dev", "plain", "--ignore-not-found")
+    try:
+        stack.cluster.apply(*DATA)
+        stack.cluster.apply(JOB)
+        eventually(lambda: condition(stack, "Ready") == "True", "the job to be started")
+        yield GOVERNED
+    finally:
+        stack.cluster.kubectl("delete", "trainingjobs.mlprivacy.dev", "--all", "-n", GOVERNED, "--wait", check=False)
+        stack.cluster.kubectl("delete", "namespace", GOVERNED, "--wait", check=False)
+        stack.cluster.kubectl("delete", "dataclass.mlprivacy.dev", "plain", "--ignore-not-found")
 
 
 def condition(stack: DevStack, kind: str) -> str | None:
