@@ -28,7 +28,7 @@ __all__ = [
     "stack",
 ]
 
-RUN_SECONDS = 8  # how long a simulated pod "runs" in the shared stack
+
 _EXTRA = {"collector": ["--simulated-nodes"]}  # simulated pods have no accountant to pull from
 
 
@@ -45,7 +45,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
     else:
         directory = tmp_path_factory.mktemp("stack")
         with (
-            ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS) as control_plane,
+            ControlPlane(directory / "cluster") as control_plane,
             DevStack(control_plane, directory / "operator", extra=_EXTRA) as own,
         ):
             yield own
@@ -63,7 +63,7 @@ def _shared_stack(directory: Path) -> Iterator[DevStack]:
             joined = DevStack(ControlPlane.attach(directory / "cluster"), place)
             joined.ports = json.loads((place / "stack.json").read_text(encoding="utf-8"))["ports"]
         else:
-            control_plane = ControlPlane(directory / "cluster", run_seconds=RUN_SECONDS, owner=os.getppid())
+            control_plane = ControlPlane(directory / "cluster", owner=os.getppid())
             control_plane.start()
             joined = DevStack(control_plane, place, extra=_EXTRA)
             joined.start()

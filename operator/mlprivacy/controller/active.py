@@ -73,7 +73,7 @@ class Controller:
             surrounder=Surrounder(settings, children, effects, reporter),
             now=_utc_now,
         )
-        self._inputs = Inputs(facts, effects, _utc_now)
+        self._inputs = Inputs(facts, effects, children, _utc_now)
         self._framework = Framework(self._job_seen, config.kubeconfig)
         self._sweep = Sweep(client, self._store, self._queue.add)
         metrics.JOBS.set_function(lambda: len(self._store))
@@ -158,10 +158,11 @@ class Controller:
         obj = new or old
         if obj is None:
             return
-        owner = owner_of(obj)
-        if owner is not None:
+        # Whose it was, too: what another job took over is missed by the one that lost it.
+        owners = {owner for one in (old, new) if one is not None and (owner := owner_of(one)) is not None}
+        for owner in owners:
             self._queue.add(owner)
-        elif obj["kind"] == "NetworkPolicy":
+        if not owners and obj["kind"] == "NetworkPolicy":
             self._queue.add(JobKey("Namespace", "", obj["metadata"]["namespace"]))
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:

@@ -174,6 +174,14 @@ class Children:
             place = (kind, metadata["name"])
             self._written[_index_key(owner)][place] = (self._now() + LAG_SECONDS, transform(obj))
 
+    def shows(self, obj: Object) -> bool:
+        """Whether an object of this kind and name is there, as far as the watch and the answers tell."""
+        kind, metadata = obj["kind"], obj["metadata"]
+        if self.informers[kind].get(metadata["namespace"], metadata["name"]) is not None:
+            return True
+        owner = owner_of(obj)
+        return owner is not None and (kind, metadata["name"]) in self._written.get(_index_key(owner), {})
+
     def of(self, kind: str, key: JobKey, uid: str) -> list[Object]:
         """The objects of ``kind`` that belong to this very job."""
         index = _index_key(key)

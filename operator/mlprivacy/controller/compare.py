@@ -61,6 +61,22 @@ def missing_part(wanted: Any, found: Any, path: str = "") -> str | None:
     return None if wanted == found else path
 
 
+def added(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that takes out of a stored object what others added where it matters: its content, its owners.
+
+    A further owner matters, since a dangling one has the garbage collector delete the object.
+    """
+    patch = surplus(_content(wanted), _content(found))
+    owners = wanted["metadata"].get("ownerReferences") or []
+    if len(found["metadata"].get("ownerReferences") or []) > len(owners):
+        patch["metadata"] = {"ownerReferences": owners or None}
+    return patch
+
+
+def _content(obj: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata", "status")}
+
+
 def surplus(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """The merge patch that takes out of ``found`` what ``wanted`` does not hold; empty when there is nothing.
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from mlprivacy.api import names
-from mlprivacy.controller.compare import missing_part, surplus
+from mlprivacy.controller.compare import added, missing_part
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.store import JobKey, JobStore
 from mlprivacy.controller.writes import Write
@@ -16,6 +16,7 @@ from mlprivacy.kube.resources import (
     DEPLOYMENTS,
     INFERENCEJOBS,
     JOBS,
+    NETWORKPOLICIES,
     PODS,
     TRAININGJOBS,
     Resource,
@@ -35,7 +36,7 @@ class Superseded(Exception):
 
 
 class NameTaken(Exception):
-    """A workload of that name belongs to an earlier job of the same name, and is on its way out."""
+    """A workload of that name is not this job's: an earlier job's on its way out, or made by others."""
 
 
 class Effects:
@@ -101,36 +102,72 @@ class Effects:
 
     # -- controls --------------------------------------------------------------------------------------------------
 
-    async def control(self, obj: Object) -> Object:
-        """Apply one control and read it back.
+    async def control(self, obj: Object, *, known: bool = False) -> Object:
+        """Make one control so, and read it back. One that is ``known`` to exist is written only where it differs.
+
+        Applying what is there already is not always without effect (an empty list that a server drops counts as a
+        change each time), and the echo of a write without need would be the cause of the next.
 
         Raises:
-            ControlMissing: when what is stored is not what was applied.
+            ControlMissing: when what is stored is not what was applied, or belongs to another job.
         """
+        if known:
+            found = await self._stored(obj)
+            if found is not None and self._difference(obj, found) is None:
+                self._wrote(found)
+                return found
         resource = resource_of(obj)
-        step = Write.FLOOR if names.LABEL_FLOOR in (obj["metadata"].get("labels") or {}) else Write.CONTROL
-        await self.write(step, self.client.apply(resource, obj))
         metadata = obj["metadata"]
         place = f"{obj['kind']} {metadata['namespace']}/{metadata['name']}"
-        try:
-            found = await self.client.get(resource, metadata["name"], metadata["namespace"])
-        except NotFound:
-            raise ControlMissing(f"{place} was applied, and is not there") from None
-        if "spec" in obj:
+        step = Write.FLOOR if names.LABEL_FLOOR in (metadata.get("labels") or {}) else Write.CONTROL
+        if step is Write.CONTROL:
+            self._not_anothers(obj, await self._stored(obj), place)
+        await self.write(step, self.client.apply(resource, obj))
+        found = await self._stored(obj)
+        if found is not None:
             found = await self._cleaned(resource, obj, found, step)
-        lacking = missing_part(obj, found)
+        if found is None:
+            raise ControlMissing(f"{place} was applied, and is not there")
+        lacking = self._difference(obj, found)
         if lacking:
             raise ControlMissing(f"{place} was applied, and {lacking} is not as applied")
         self._wrote(found)
         return found
 
+    async def _stored(self, obj: Object) -> Object | None:
+        metadata = obj["metadata"]
+        try:
+            return await self.client.get(resource_of(obj), metadata["name"], metadata["namespace"])
+        except NotFound:
+            return None
+
+    @staticmethod
+    def _difference(wanted: Object, found: Object) -> str | None:
+        """The first field that is not as wanted, or that others added where it matters."""
+        if "deletionTimestamp" in found["metadata"]:
+            return "metadata (it is being deleted)"
+        return missing_part(wanted, found) or next(iter(added(wanted, found)), None)
+
+    @staticmethod
+    def _not_anothers(wanted: Object, found: Object | None, place: str) -> None:
+        """A TrainingJob and an InferenceJob may have one name, and so would their controls: the first keeps them."""
+        if found is None or _uid_label(found) in (None, _uid_label(wanted)):
+            return
+        owner: Mapping[str, Any] = next(iter(found["metadata"].get("ownerReferences") or []), {})
+        job = f"the {owner['kind']} {owner['name']}" if {"kind", "name"} <= owner.keys() else "another job"
+        raise ControlMissing(f"{place} belongs to {job}; delete that one, or make this job under another name")
+
+    async def policies_in(self, namespace: str) -> list[Object]:
+        """Every NetworkPolicy of a namespace, read live."""
+        return await self.client.list(NETWORKPOLICIES, namespace)
+
     async def _cleaned(self, resource: Resource, wanted: Object, found: Object, step: Write) -> Object:
-        """``found`` without what others added to its spec: apply takes away nothing that we never named."""
-        extra = surplus(wanted["spec"], found.get("spec") or {})
+        """``found`` without what others added: apply takes away nothing that we never named."""
+        extra = added(wanted, found)
         if not extra:
             return found
         metadata = wanted["metadata"]
-        call = self.client.merge_patch(resource, metadata["name"], {"spec": extra}, metadata["namespace"])
+        call = self.client.merge_patch(resource, metadata["name"], extra, metadata["namespace"])
         return await self.write(step, call)
 
     async def dry_run(self, workload: Object, pod: Object) -> None:
@@ -166,7 +203,8 @@ class Effects:
                 name, namespace = obj["metadata"]["name"], obj["metadata"]["namespace"]
                 made = await self.client.get(JOBS, name, namespace)
                 if _uid_label(made) != _uid_label(obj) or "deletionTimestamp" in made["metadata"]:
-                    raise NameTaken(f"the Job {name} of an earlier job is not gone yet") from None
+                    why = "of an earlier job is not gone yet" if _uid_label(made) else "is not ours; delete it"
+                    raise NameTaken(f"the Job {name} {why}") from None
         self._wrote(made)
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -12,19 +13,21 @@ from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import LABEL_ENFORCE
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.children import Children
+from mlprivacy.controller.effects import ControlMissing, Effects
 from mlprivacy.controller.status import Tri
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.network import floor
 from mlprivacy.kube.conditions import same_conditions, set_condition
-from mlprivacy.kube.errors import ApiError, Forbidden, NotFound
+from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import OURS
 from mlprivacy.policy.packs import built_in_packs
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
+logger = logging.getLogger(__name__)
 RESOURCES = {resource.kind: resource for resource in OURS}
 INPUT_KINDS = ("DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyPolicy")
 
@@ -32,8 +35,9 @@ INPUT_KINDS = ("DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyP
 class Inputs:
     """Reconciles what is no job."""
 
-    def __init__(self, facts: FactStore, effects: Effects, now: Callable[[], datetime]) -> None:
+    def __init__(self, facts: FactStore, effects: Effects, children: Children, now: Callable[[], datetime]) -> None:
         self._facts = facts
+        self._children = children
         self._effects = effects
         self._now = now
 
@@ -70,10 +74,13 @@ class Inputs:
         if raw is None or LABEL_ENFORCE not in labels or "deletionTimestamp" in raw["metadata"]:
             return None
         try:
-            await self._effects.control(floor(namespace))
-        except (Forbidden, NotFound):
+            wanted = floor(namespace)
+            await self._effects.control(wanted, known=self._children.shows(wanted))
+        except (Forbidden, NotFound) as error:
+            logger.info("the floor of namespace %s is not made: %s", namespace, error)
             return None  # the namespace is on its way out
-        except ApiError:
+        except ControlMissing as error:
+            logger.warning("%s", error)
             return 2.0
         return None
 

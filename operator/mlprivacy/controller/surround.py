@@ -17,6 +17,7 @@ from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.status import Outcome
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
+from mlprivacy.controls.foreign import REMEDY, opening
 from mlprivacy.controls.render import Rendered, render
 from mlprivacy.kube.client import Object
 from mlprivacy.kube.conditions import timestamp
@@ -54,6 +55,7 @@ class Surrounder:
         rendered = render(self._context(key, raw, decision, plan.attempt))
         await self._hold(key, raw)
         made, problem = await self._controls(rendered)
+        problem = problem or await self._opened(key, decision, rendered)
         if problem is not None:
             return _pending(outcome, problem)
         try:
@@ -143,12 +145,23 @@ class Surrounder:
         made: list[Object] = []
         for obj in rendered.controls:
             try:
-                made.append(await self.effects.control(obj))
+                made.append(await self.effects.control(obj, known=self.children.shows(obj)))
             except ControlMissing as error:
                 return made, str(error)
             except (Invalid, Forbidden) as error:
                 return made, f"{obj['kind']} {obj['metadata']['name']}: {error}"
         return made, None
+
+    async def _opened(self, key: JobKey, decision: Decision, rendered: Rendered) -> str | None:
+        """Which NetworkPolicy, made before the namespace was governed, would open the job's pods; None if none does."""
+        if decision.mode != "Enforce":
+            return None
+        labels = rendered.workload["spec"]["template"]["metadata"]["labels"]
+        own = [o["metadata"]["name"] for o in rendered.controls if o["kind"] == "NetworkPolicy"]
+        found = opening(await self.effects.policies_in(key.namespace), labels, own)
+        if not found:
+            return None
+        return f"the NetworkPolicy {key.namespace}/{found[0]} would open what is closed around the job; {REMEDY}"
 
     def _stamp(self, key: JobKey, made: list[Object], workload: Object | None) -> None:
         own = [o for o in made if names.LABEL_FLOOR not in (o["metadata"].get("labels") or {})]

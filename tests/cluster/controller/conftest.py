@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import pytest
+
 from controlplane import Cluster
 from devstack import DevStack
 
@@ -49,6 +50,11 @@ class World:
         self.namespace = f"ctl-{self.mark}"
         self.data_class = f"visit-{self.mark}"
         cluster.create_namespace(self.namespace, {f"{GROUP}/enforce": ceiling} if ceiling else {})
+
+    controller = CONTROLLER
+    eventually = staticmethod(eventually)
+    condition = staticmethod(condition)
+    pause = staticmethod(time.sleep)
 
     # -- manifests -------------------------------------------------------------------------------------------------
 
@@ -198,6 +204,23 @@ class World:
         """Audit events of the controller's writes to this resource here."""
         found = self.cluster.audit_events(resource=resource, namespace=self.namespace, user=CONTROLLER, since=since)
         return [e for e in found if e.verb not in ("get", "list", "watch") and verb in (None, e.verb)]
+
+    def pod(self, selector: str = f"{GROUP}/rendered") -> Object:
+        """The one pod here that runs, as a simulated node says."""
+
+        def look() -> Object | None:
+            found = [p for p in self.all("pods", selector) if p["status"].get("phase") == "Running"]
+            return found[0] if len(found) == 1 else None
+
+        made: Object = eventually(look, "one running pod")
+        return made
+
+    def end_pod(self, pod: Object, phase: str, **status: Any) -> None:
+        """Report the end of a pod, as its node would."""
+        name, patch = pod["metadata"]["name"], json.dumps({"status": {"phase": phase, **status}})
+        self.cluster.kubectl(
+            "patch", "pod", name, "-n", self.namespace, "--subresource=status", "--type=merge", "-p", patch
+        )
 
     def close(self) -> None:
         self.cluster.delete_namespace(self.namespace)

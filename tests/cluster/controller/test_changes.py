@@ -1,0 +1,118 @@
+"""What a running job rests on changes: it is suspended when it is no longer allowed, and resumes as a new attempt.
+
+Nodes are simulated: a pod there proves objects and their order, never a process.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+
+def suspended(world, name="study"):
+    """Wait until the job is stopped for lack of permission and none of its pods is left."""
+    job = world.until("Suspended", "True", "NoLongerAllowed", name)
+    assert world.get("jobs", f"mlp-{name}-{job['status']['attempt']}")["spec"]["suspend"] is True
+    world.eventually(lambda: not world.all("pods", f"mlprivacy.dev/training-job={name}"), "no pods")
+    return job
+
+
+def test_consent_withdrawn_suspends_and_given_again_resumes(world):
+    world.apply(world.training_job())
+    world.running()
+    world.delete("consentscopes.mlprivacy.dev", "research")
+    job = suspended(world)
+    assert world.condition(job, "Accepted")["status"] == "Unknown"
+    assert world.condition(job, "Accepted")["reason"] == "ConsentScopeNotFound"
+
+    world.apply(world.scope())
+    job = world.running(attempt=2)
+    assert world.condition(job, "Suspended")["status"] == "False"
+    assert [j["metadata"]["name"] for j in world.all("jobs")] == ["mlp-study-2"]
+
+
+def test_a_class_that_tightens_suspends_what_it_now_refuses(world):
+    world.apply(world.training_job())
+    world.running()
+    strict = {"required": True, "maxEpsilonPerJob": 1, "unit": "User"}
+    world.apply(world.klass(differentialPrivacy=strict))
+    job = suspended(world)
+    assert world.condition(job, "Accepted")["status"] == "False"
+    assert world.condition(job, "Stalled")["status"] == "True"
+    assert "dp-required" in {f["rule"] for f in job["status"]["decision"]["findings"]}
+
+    world.apply(world.klass(differentialPrivacy={**strict, "maxEpsilonPerJob": 4}))
+    world.running(attempt=2)
+
+
+def test_a_policy_that_changes_suspends_and_restores(world):
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}}
+    policy = {
+        "apiVersion": "mlprivacy.dev/v1alpha1",
+        "kind": "PrivacyPolicy",
+        "metadata": {"name": f"ctl-{world.mark}"},
+        "spec": {"namespaceSelector": selector, "mode": "Enforce", "packs": [{"name": "no-such-pack"}]},
+    }
+    world.apply(world.training_job())
+    world.running()
+    try:
+        world.apply(policy)
+        job = suspended(world)
+        assert world.condition(job, "Accepted")["reason"] == "PackNotFound"
+    finally:
+        world.cluster.kubectl("delete", "privacypolicies.mlprivacy.dev", policy["metadata"]["name"], "--wait=false")
+    world.running(attempt=2)
+
+
+def test_a_grant_that_expires_by_time_suspends_without_any_event(worlds):
+    owner, user = worlds(), worlds()
+    owner.data()
+    grant = {
+        "from": [{"namespace": user.namespace, "kind": "TrainingJob"}],
+        "to": [{"kind": "Dataset", "name": "visits"}],
+    }
+    until = (datetime.now(UTC) + timedelta(seconds=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    loan = owner._object("DatasetGrant", "loan", {**grant, "expiresAt": until})
+    owner.apply(loan)
+    uses = [{"name": "visits", "namespace": owner.namespace, "columns": ["age"], "mountPath": "/data/visits"}]
+    user.apply(user.training_job(datasets=uses))
+    user.started()
+    job = user.until("Suspended", "True", "NoLongerAllowed")
+    assert datetime.now(UTC) >= datetime.fromisoformat(until)
+    assert user.condition(job, "ResolvedRefs")["status"] == "False"
+
+    owner.apply({**loan, "spec": grant})
+    user.started(attempt=2)
+
+
+def test_a_namespace_that_is_no_longer_governed_stops_its_jobs(world):
+    world.apply(world.training_job())
+    world.running()
+    world.cluster.kubectl("label", "namespace", world.namespace, "mlprivacy.dev/enforce-")
+    job = suspended(world)
+    assert world.condition(job, "Accepted")["reason"] == "NamespaceNotGoverned"
+
+    world.cluster.kubectl("label", "namespace", world.namespace, "mlprivacy.dev/enforce=enforce")
+    world.running(attempt=2)
+
+
+def test_findings_in_a_warning_namespace_warn_and_the_job_runs(worlds):
+    world = worlds("warn")
+    world.apply(world.klass(identifiers="Drop"), world.scope(), world.dataset())
+    world.apply(world.training_job())
+    job = world.started()
+    assert world.condition(job, "Accepted")["reason"] == "AllowedWithWarnings"
+    assert job["status"]["decision"]["mode"] == "Warn"
+    assert {f["action"] for f in job["status"]["decision"]["findings"]} == {"Warn"}
+
+
+def test_findings_in_an_auditing_namespace_are_evidence_and_the_job_runs(worlds):
+    world = worlds("audit")
+    world.apply(world.klass(identifiers="Drop"), world.scope(), world.dataset())
+    world.apply(world.training_job())
+    job = world.started()
+    assert world.condition(job, "Accepted") | {"status": "True", "reason": "Allowed"} == world.condition(
+        job, "Accepted"
+    )
+    assert {f["action"] for f in job["status"]["decision"]["findings"]} == {"Evidence"}
