@@ -100,7 +100,7 @@ async def handler() -> AsyncIterator[Any]:
     """The handler as `run_admission` builds it."""
     from mlprivacy.admission.handler import Handler  # noqa: PLC0415
     from mlprivacy.admission.jobs import JobStore  # noqa: PLC0415
-    from mlprivacy.admission.logs import decision_log, log_as_json  # noqa: PLC0415
+    from mlprivacy.admission.logs import DecisionLog, log_as_json  # noqa: PLC0415
     from mlprivacy.admission.main import Freshness, settle_memory  # noqa: PLC0415
     from mlprivacy.admission.pods import PodJudge  # noqa: PLC0415
     from mlprivacy.kube.client import KubeClient  # noqa: PLC0415
@@ -125,7 +125,7 @@ async def handler() -> AsyncIterator[Any]:
             pods,
             namespace="mlprivacy-system",
             fresh=Freshness(facts, jobs, 3600.0).problem,
-            log=decision_log(sys.stderr.buffer),
+            log=DecisionLog(sys.stderr.buffer),
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from mlprivacy.admission.config import AdmissionConfig
 from mlprivacy.admission.handler import Handler
 from mlprivacy.admission.jobs import JobStore
-from mlprivacy.admission.logs import decision_log, log_as_json
+from mlprivacy.admission.logs import DecisionLog, log_as_json
 from mlprivacy.admission.main import Freshness, run_admission, settle_memory
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.kube.client import KubeClient
@@ -47,7 +47,7 @@ async def granian_server(kubeconfig: str, port: int, health: int, client_ca: Pat
         pods = PodJudge(facts, jobs)
         jobs.on_change(pods.forget)
         fresh = Freshness(facts, jobs, 300.0).problem
-        handler = Handler(facts, pods, namespace="mlprivacy-system", fresh=fresh, log=decision_log(sys.stderr.buffer))
+        handler = Handler(facts, pods, namespace="mlprivacy-system", fresh=fresh, log=DecisionLog(sys.stderr.buffer))
 
         async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             if scope["type"] != "http":

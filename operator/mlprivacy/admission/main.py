@@ -15,7 +15,7 @@ from mlprivacy.admission import metrics
 from mlprivacy.admission.config import AdmissionConfig, host_and_port
 from mlprivacy.admission.handler import Handler
 from mlprivacy.admission.jobs import JobStore
-from mlprivacy.admission.logs import decision_log, log_as_json
+from mlprivacy.admission.logs import DecisionLog, log_as_json
 from mlprivacy.admission.peers import PeerLimiter
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.admission.recording import Recording
@@ -109,12 +109,14 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
         pods = PodJudge(facts, jobs, images=config.dataplane_images)
         jobs.on_change(pods.forget)
         recording = Recording(config.collector_url, tls.client_context) if config.collector_url else None
+        decisions = DecisionLog(sys.stderr.buffer)
+        stack.callback(decisions.flush)
         handler = Handler(
             facts,
             pods,
             namespace=config.namespace,
             fresh=freshness.problem,
-            log=decision_log(sys.stderr.buffer),
+            log=decisions,
             record=recording.record if recording else None,
         )
         server = AdmissionServer(

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -28,9 +28,8 @@ class Malformed(ValueError):
         self.uid = uid
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
-    """The request of an AdmissionReview, as far as it is used."""
+class Review(NamedTuple):
+    """The request of an AdmissionReview, as far as it is used. A tuple, since one is made for each request."""
 
     uid: str
     operation: str

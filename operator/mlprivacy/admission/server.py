@@ -108,8 +108,11 @@ class AdmissionServer:
         if (request.content_length or 0) > MAX_BODY:
             return refusal("size", 413, f"the body is larger than {MAX_BODY >> 20} MiB")
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            if request.content.is_eof():  # it came with the head, as nearly all do: there is nothing to wait for
                 body = await request.read()
+            else:
+                async with asyncio.timeout(BODY_SECONDS):
+                    body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return refusal("size", 413, f"the body is larger than {MAX_BODY >> 20} MiB")
         except TimeoutError:

@@ -1,5 +1,6 @@
 """What is no review that can be read and decided is refused: any path, any type, any bytes, any error of our own."""
 
+import asyncio
 import io
 import json
 import logging
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlprivacy.admission.logs import JsonFormatter, decision_log
+from mlprivacy.admission.logs import DecisionLog, JsonFormatter
 
 PATHS = ("/mutate/stamp", "/validate/kinds", "/validate/pods")
 ANYTHING = settings(
@@ -164,14 +165,19 @@ async def test_the_log_names_objects_and_rules_but_no_person(world, review_of) -
     assert "alice" not in json.dumps(line)
 
 
-def test_a_decision_is_one_line_of_json() -> None:
+async def test_a_decision_is_one_line_of_json_and_is_written_soon() -> None:
     stream = io.BytesIO()
+    log = DecisionLog(stream, every=0.01)
 
-    decision_log(stream)({"message": "decision", "object": "a\nb"})
+    log({"message": "decision", "object": "a\nb"})
+    log({"message": "decision", "object": "c"})
+    async with asyncio.timeout(20):
+        while not stream.getvalue():  # noqa: ASYNC110 - a stream has no event
+            await asyncio.sleep(0.01)
 
-    (line,) = stream.getvalue().splitlines()
-    assert json.loads(line)["object"] == "a\nb"
-    assert json.loads(line)["logger"] == "mlprivacy.decisions"
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["object"], second["object"]) == ("a\nb", "c")
+    assert first["logger"] == "mlprivacy.decisions"
 
 
 def test_log_records_are_json_with_what_they_carry() -> None:
