@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mlprivacy.api.base import Assurance
 from mlprivacy.policy.facts import Capability
@@ -23,6 +24,7 @@ _NEEDS: dict[str, dict[Assurance, frozenset[Capability]]] = {
 }
 
 
+@lru_cache(maxsize=64)
 def achieved(processing: str, capabilities: frozenset[Capability]) -> Assurance:
     """The highest level whose needs, and those of every level below it, are all in force."""
     level = Assurance.DECLARED

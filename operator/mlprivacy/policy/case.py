@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from mlprivacy.api.base import Parsed
@@ -59,9 +60,13 @@ class UsedDataset:
         """True when the job may ask for ``column``: its own namespace's, or listed by the grant."""
         return self.grant is None or column in self.grant.columns
 
+    @cached_property
+    def _classes(self) -> Mapping[str, str]:
+        return {column.name: column.data_class for column in self.spec.columns}
+
     def column_classes(self) -> Mapping[str, str]:
         """Class of each column that exists."""
-        return {column.name: column.data_class for column in self.spec.columns}
+        return self._classes
 
     def lawful_uses(self, purpose: str, processing: str) -> tuple[Use, ...]:
         """The uses that cover this purpose and processing."""

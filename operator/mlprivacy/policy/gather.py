@@ -189,11 +189,11 @@ def claim_fact(raw: Mapping[str, Any]) -> Claim:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, (dict, Mapping)) else {}  # dict first: it is known faster
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    return (item for item in value if isinstance(item, Mapping)) if isinstance(value, list) else iter(())
+    return (item for item in value if isinstance(item, (dict, Mapping))) if isinstance(value, list) else iter(())
 
 
 def _text(value: Any) -> str:

@@ -82,12 +82,15 @@ def strictest_of(
         groups: of each namespace its sources, as :func:`merge` takes them; with no group all have their defaults.
     """
     every = tuple(rules)
-    parameters = {(rule.id, p.name): p for rule in every for p in rule.parameters}
     values, bad = None, dict[BadParameter, None]()
     for sources in groups:
         here, unread = merge(every, sources)
         bad |= dict.fromkeys(unread)
-        values = here if values is None else {k: stricter(parameters[k], values[k], v) for k, v in here.items()}
+        if values is None:
+            values = here
+        else:
+            parameters = {(rule.id, p.name): p for rule in every for p in rule.parameters}
+            values = {k: stricter(parameters[k], values[k], v) for k, v in here.items()}
     return merge(every, ())[0] if values is None else values, tuple(bad)
 
 

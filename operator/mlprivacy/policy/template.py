@@ -193,7 +193,7 @@ def prune_template(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _items(value: Any) -> list[Mapping[str, Any]]:
-    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
+    return [v for v in value if isinstance(v, (dict, Mapping))] if isinstance(value, list) else []
 
 
 def _unlisted(value: Any, shape: Any, path: str) -> Iterator[Problem]:
@@ -206,7 +206,7 @@ def _unlisted(value: Any, shape: Any, path: str) -> Iterator[Problem]:
         for index, item in enumerate(value):
             yield from _unlisted(item, shape[0], f"{path}[{index}]")
         return
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):  # dict first: what comes from JSON is one, and is known faster
         yield Problem(path, "must be an object", "write it as an object")
         return
     for key, item in value.items():
