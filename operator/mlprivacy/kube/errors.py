@@ -54,7 +54,10 @@ class Forbidden(ApiError):
 
 
 class Invalid(ApiError):
-    """422 (or 400): the object does not fit its schema; `details.causes` names the fields."""
+    """422 (or 400): the object does not fit its schema; `details.causes` names the fields. 413: it is too large.
+
+    In no case would another try of the same object fare better.
+    """
 
 
 class Expired(ApiError):
@@ -79,6 +82,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     404: NotFound,
     409: Conflict,
     410: Expired,
+    413: Invalid,
     422: Invalid,
     429: TooManyRequests,
 }

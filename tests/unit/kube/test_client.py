@@ -36,6 +36,7 @@ OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "na
         (404, NotFound),
         (409, Conflict),
         (410, Expired),
+        (413, Invalid),
         (422, Invalid),
         (500, ApiError),
     ],
