@@ -5,6 +5,7 @@ on every resource in it, so that what refuses her is a guard or the webhook, nev
 process of ours dead, are attacked in ../guards; each test here is named after the rows of threats.md it stands for.
 """
 
+import base64
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from devstack import DevStack
 
@@ -48,6 +50,7 @@ class Scene:
     """The running operator, who attacks it, and what they attack."""
 
     image = IMAGE
+    operator = OPERATOR
     eventually = staticmethod(eventually)
     changed = staticmethod(changed)
 
@@ -63,6 +66,39 @@ class Scene:
     def acting_as(self, user: str) -> Person:
         """The administrator, impersonating a user that no test can log in as."""
         return Person(self.cluster, None, acting_as=user)
+
+    def person(self, user: str, acting_as: str = "") -> Person:
+        """Somebody else, by name; with `acting_as` they try to impersonate."""
+        return Person(self.cluster, user, acting_as=acting_as)
+
+    def officer_of(self, role: str, rules: list[Object], user: str) -> Person:
+        """A user with these rights in the whole cluster, for the rest of the session."""
+        kind = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}
+        self.put(None, kind, again=True)
+        binding = {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
+        }
+        self.put(None, binding, again=True)
+        return Person(self.cluster, user)
+
+    def webhook_url(self) -> str:
+        """Where the API server reaches the admission process."""
+        configuration = self.admin.read(None, "validatingwebhookconfigurations/mlprivacy-decide")
+        assert configuration is not None
+        return str(configuration["webhooks"][0]["clientConfig"]["url"])
+
+    def certificate_of(self, user: str) -> str:
+        """Path of the user's own client certificate and key, of the cluster's authority."""
+        config = yaml.safe_load(self.cluster.kubeconfig_for_user(user).read_text(encoding="utf-8"))
+        pair = config["users"][0]["user"]
+        path = self.stack.directory / f"{user}.pem"
+        parts = [base64.b64decode(pair[f"client-{part}-data"]) for part in ("certificate", "key")]
+        path.write_bytes(b"".join(parts))
+        return str(path)
 
     # --- places -------------------------------------------------------------------------------------------------
 

@@ -184,11 +184,12 @@ class Person:
         found = self.read(namespace, plural, **query)
         return list((found or {}).get("items") or [])
 
-    def delete(self, namespace: str | None, target: str, **options: Any) -> Answer:
-        """DELETE of `plural/name`, or of the whole collection `plural`."""
+    def delete(self, namespace: str | None, target: str, labelSelector: str = "", **options: Any) -> Answer:
+        """DELETE of `plural/name`, or of the collection `plural`; options are those of DeleteOptions."""
         plural, _, name = target.partition("/")
+        query = {"labelSelector": labelSelector} if labelSelector else {}
         body = {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None
-        return self.ask("DELETE", where(plural, namespace, name), body)
+        return self.ask("DELETE", where(plural, namespace, name), body, **query)
 
 
 def where(plural: str, namespace: str | None, name: str = "", sub: str = "", version: str = "") -> str:
