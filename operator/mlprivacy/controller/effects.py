@@ -265,5 +265,10 @@ def namespace_ends(error: ApiError) -> bool:
     return any(isinstance(c, Mapping) and c.get("reason") == "NamespaceTerminating" for c in causes)
 
 
+def owner_uids(obj: Object) -> list[str]:
+    """The uids of an object's owners."""
+    return [str(owner.get("uid")) for owner in obj["metadata"].get("ownerReferences") or []]
+
+
 def _uid_label(obj: Object) -> str | None:
     return (obj["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID)

@@ -28,7 +28,7 @@ def job_seen(job: Object) -> Seen:
     ended = next(
         (c for c in status.get("conditions") or [] if c.get("type") in ("Complete", "Failed") and _is_true(c)), None
     )
-    number = str((metadata.get("labels") or {}).get(names.LABEL_ATTEMPT, "0"))
+    number = str(metadata["name"]).rpartition("-")[2]  # the name can not be changed, a label can
     return Seen(
         name=metadata["name"],
         uid=metadata["uid"],

@@ -181,11 +181,11 @@ def _stop(decision: Decision, current: Seen | None, claimed: int, *, suspend: bo
 def _begin(status: Mapping[str, Any], claimed: int, pods_alive: bool, *, stopped: bool) -> Plan:
     """No Job is to be seen: the first attempt, one that was claimed and not made, one after a stop, or a lost one."""
     started = bool(claimed and status.get("startedAt"))
+    if started and not stopped:
+        return Plan(Step.CONFIRM_LOST, Phase.FAILED, claimed, Reason.FAILED)
     if pods_alive:
         phase = Phase.STOPPED if stopped else Phase.STARTING
         return Plan(Step.WAIT, phase, claimed, Reason.PROGRESSING, "pods of the last attempt are ending", again=1.0)
-    if started and not stopped:
-        return Plan(Step.CONFIRM_LOST, Phase.FAILED, claimed, Reason.FAILED)
     number = claimed if claimed and not started else claimed + 1
     return Plan(Step.START, Phase.STARTING, number, Reason.PROGRESSING)
 

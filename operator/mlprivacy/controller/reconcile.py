@@ -14,7 +14,7 @@ from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.controller import metrics, observe
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
-from mlprivacy.controller.effects import Effects, Superseded
+from mlprivacy.controller.effects import Effects, Superseded, owner_uids
 from mlprivacy.controller.plan import Plan, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.status import Outcome
@@ -143,7 +143,7 @@ class Reconciler:
             case Step.END if plan.seen:
                 return await self._end(key, raw, decision, plan, outcome)
             case Step.CONFIRM_LOST:
-                return await self._confirm_lost(key, raw, plan, outcome)
+                return await self._confirm_lost(key, raw, decision, plan, outcome)
             case Step.FINISH if plan.seen:
                 return self._finish(key, raw, plan, outcome)
             case Step.EXPIRE:
@@ -163,16 +163,21 @@ class Reconciler:
             await self.effects.delete(Write.END_ATTEMPT, job)
         return ending
 
-    async def _confirm_lost(self, key: JobKey, raw: dict[str, Any], plan: Plan, outcome: Outcome) -> Outcome:
-        """The watch may lag: only a live read tells that an attempt's Job was deleted by others."""
+    async def _confirm_lost(
+        self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan, outcome: Outcome
+    ) -> Outcome:
+        """The watch may lag, or labels were taken off: only a live read tells that the Job was deleted by others."""
         name = f"{names.OBJECT_PREFIX}{key.name}-{plan.attempt}"
         try:
-            self.children.wrote(await self.effects.client.get(JOBS, name, key.namespace))
+            job = await self.effects.client.get(JOBS, name, key.namespace)
         except NotFound:
-            message = f"the Job {name} of the attempt was deleted by others, so the attempt is lost"
-            self.reporter.announcer.say(raw, "Warning", "AttemptLost", message)
-            return replace(outcome, message=message, finished_at=timestamp(self.now()))
-        raise Superseded(f"the Job {name} is there after all")
+            job = None
+        if job is not None and raw["metadata"]["uid"] in owner_uids(job):
+            await self.surrounder.relabel(key, raw, decision, plan.attempt)
+            raise Superseded(f"the Job {name} is there after all")
+        message = f"the Job {name} of the attempt was deleted by others, so the attempt is lost"
+        self.reporter.announcer.say(raw, "Warning", "AttemptLost", message)
+        return replace(outcome, message=message, finished_at=timestamp(self.now()))
 
     def _finish(self, key: JobKey, raw: dict[str, Any], plan: Plan, outcome: Outcome) -> Outcome:
         seal = observe.seal_failure(self.children, key, raw["metadata"]["uid"])

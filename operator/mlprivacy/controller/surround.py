@@ -135,6 +135,11 @@ class Surrounder:
             started_at=outcome.started_at or timestamp(self.reporter.now()),
         )
 
+    async def relabel(self, key: JobKey, raw: dict[str, Any], decision: Decision, attempt: int) -> None:
+        """Put a Job's metadata back: without its labels no watch of ours shows it."""
+        await self.effects.restore_job(render(self._context(key, raw, decision, attempt)).workload)
+        metrics.DRIFT.inc()
+
     async def _hold(self, key: JobKey, raw: dict[str, Any]) -> None:
         """Our finalizer, before anything is rendered that would have to be taken down."""
         if names.FINALIZER not in (raw["metadata"].get("finalizers") or []):

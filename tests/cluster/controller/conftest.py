@@ -227,6 +227,12 @@ class World:
         self.cluster.kubectl("delete", f"dataclasses.{GROUP}", self.data_class, "--ignore-not-found", "--wait=false")
 
 
+@pytest.fixture(scope="session")
+def make_world() -> Callable[..., World]:
+    """`World` itself, for tests with a cluster of their own; to be closed by them."""
+    return World
+
+
 @pytest.fixture
 def worlds(stack: DevStack) -> Iterator[Callable[..., World]]:
     """Makes worlds on the shared stack; they are deleted after the test."""

@@ -70,7 +70,15 @@ def test_a_grant_that_expires_by_time_suspends_without_any_event(worlds):
     owner.data()
     grant = {
         "from": [{"namespace": user.namespace, "kind": "TrainingJob"}],
-        "to": [{"kind": "Dataset", "name": "visits"}],
+        "to": [
+            {
+                "kind": "Dataset",
+                "name": "visits",
+                "columns": ["age"],
+                "purposes": ["train_ai_system"],
+                "processing": ["Training"],
+            }
+        ],
     }
     until = (datetime.now(UTC) + timedelta(seconds=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
     loan = owner._object("DatasetGrant", "loan", {**grant, "expiresAt": until})

@@ -72,9 +72,10 @@ def test_the_floor_is_kept_changed_or_deleted(lax):
     lax.eventually(lambda: lax.get("networkpolicy", "mlprivacy-default-deny"), "it again")
 
 
-def test_labels_of_the_running_job_are_restored(running):
+@pytest.mark.parametrize(("label", "value"), [("attempt", "7"), ("job-uid", None), ("training-job", "other")])
+def test_labels_of_the_running_job_are_restored(running, label, value):
     before = running.get("job", "mlp-study-1")
-    running.patch("job", "mlp-study-1", {"metadata": {"labels": {"mlprivacy.dev/attempt": "7"}}})
+    running.patch("job", "mlp-study-1", {"metadata": {"labels": {f"mlprivacy.dev/{label}": value}}})
     running.eventually(lambda: essence(running.get("job", "mlp-study-1")) == essence(before), "the Job as it was")
     assert running.job()["status"]["attempt"] == 1
 
