@@ -108,7 +108,10 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
         )
         pods = PodJudge(facts, jobs, images=config.dataplane_images)
         jobs.on_change(pods.forget)
-        recording = Recording(config.collector_url, tls.client_context) if config.collector_url else None
+        writer = tls
+        if config.collector_tls_secret != config.tls_secret:
+            writer = SecretTLS(client, config.namespace, config.collector_tls_secret)
+        recording = Recording(config.collector_url, writer.client_context) if config.collector_url else None
         decisions = DecisionLog(sys.stderr.buffer)
         stack.callback(decisions.flush)
         handler = Handler(
@@ -137,7 +140,10 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
         )
         await probes.start()
         stack.push_async_callback(probes.stop)
-        for source in (facts, jobs, tls):
+        watched: list[FactStore | JobStore | SecretTLS] = [facts, jobs, tls]
+        if writer is not tls:
+            watched.append(writer)
+        for source in watched:
             source.start()
             stack.push_async_callback(source.stop)
         if recording is not None:
