@@ -29,7 +29,8 @@ def _screen() -> Callable[[str], None]:
 def _up(arguments: argparse.Namespace) -> int:
     say = _screen()
     directory: Path = arguments.dir
-    DevStack.stop_in(directory / "stack")
+    if DevStack.stop_in(directory / "stack"):
+        say("the operator was running and is started again")
     if use_existing_cluster():
         say("using the cluster of KUBECONFIG")
         cluster: ControlPlane | ExistingCluster = ExistingCluster()
@@ -49,8 +50,11 @@ def _up(arguments: argparse.Namespace) -> int:
         raise
     say("the operator is ready; logs are in " + str((directory / "stack" / "logs").resolve()))
     print(f"export KUBECONFIG={cluster.kubeconfig}")
+    tools = [str(Path(sys.executable).parent)]
     if shutil.which("kubectl") is None and isinstance(cluster, ControlPlane):
-        print(f'export PATH="$PATH:{cluster.binary("kubectl").parent}"')
+        tools.append(str(cluster.binary("kubectl").parent))
+    print(f'export PATH="{":".join(tools)}:$PATH"')
+    say("next: kubectl apply -f examples/clinic; stop it with: make dev-down")
     return 0
 
 

@@ -52,7 +52,7 @@ def refused_at_apply(obj: Mapping[str, Any], stderr: str, rules: Iterable[str]) 
     text = stderr.split("denied the request:", 1)[-1].strip() if "denied the request:" in stderr else stderr.strip()
     named = tuple(sorted({rule for rule in rules if any(_begins(line, rule) for line in text.splitlines())}))
     metadata = obj["metadata"]
-    first, *others = text.splitlines() or [""]
+    first, *others = [line for line in text.splitlines() if not line.endswith("is refused.")] or [text]
     if others:
         first += f" (and {len(others)} more)"
     return Outcome(obj["kind"], metadata["namespace"], metadata["name"], "refused", named, first)

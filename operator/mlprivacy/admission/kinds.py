@@ -16,6 +16,7 @@ from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import GROUP
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
@@ -102,7 +103,7 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
         return replace(
             answer,
             allowed=False,
-            message=wording.refusal(denials, trusted=trusted),
+            message=f"{review.kind} {review.name} is refused.\n" + wording.refusal(denials, trusted=trusted),
             code=422 if invalid else 403,
             reason="Invalid" if invalid else "Forbidden",
         )
@@ -137,7 +138,10 @@ def _job_warnings(
 ) -> tuple[str, ...]:
     texts = [wording.finding_line(f, trusted=trusted) for f in findings]
     if decision.verdict is Verdict.HOLD:
-        texts.insert(0, f"{review.kind} {review.name} is accepted and held: nothing runs until this resolves by itself")
+        by_itself = "it is looked at again as soon as what it waits for changes"
+        if any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
+            by_itself = "nothing runs until somebody changes it"
+        texts.insert(0, f"{review.kind} {review.name} is accepted and held: {by_itself}")
     elif decision.verdict is Verdict.DENY:
         texts.insert(0, f"{review.kind} {review.name} is refused as it stands: nothing runs until this is mended")
     return wording.bounded([*texts, *_unknown_fields(parsed)])

@@ -15,6 +15,7 @@ from mlprivacy.api.base import (
     LegalReference,
     NamespacedRef,
     ObjectName,
+    PrinterColumn,
 )
 from mlprivacy.api.constraints import (
     UNIQUE,
@@ -190,7 +191,11 @@ KIND = KindInfo(
     spec=InferenceJobSpec,
     status=WorkloadStatus,
     description="InferenceJob declares a served model; the operator decides and puts the gateway before it.",
-    printer_columns=COLUMNS,
+    printer_columns=(
+        *COLUMNS[:3],
+        PrinterColumn("Serving", ".status.conditions[?(@.type=='ServingReady')].status"),
+        *COLUMNS[3:],
+    ),
     selectable_fields=(".spec.purpose", ".spec.suspend"),
     name_rules=(JOB_NAME_RULE,),
 )

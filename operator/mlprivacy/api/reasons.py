@@ -25,7 +25,8 @@ class Reason(StrEnum):
 
     # Verdicts.
     ALLOWED = "Allowed"  # no rule objects
-    ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn or Audit
+    ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn
+    ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # rules object, and the mode is Audit: Enforce would refuse the job
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet
     INVALID_SPEC = "InvalidSpec"  # the spec can not be read
@@ -62,3 +63,7 @@ class Reason(StrEnum):
     SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced here
     NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
     PROGRESSING = "Progressing"  # on its way, nothing to do
+
+
+# Holds that no other object resolves: only a change of the job itself, or of a policy, does.
+NEEDS_PEOPLE = frozenset({Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND})

@@ -129,7 +129,11 @@ class Privacy(ApiModel):
     epsilon: Annotated[
         Number | None,
         Field(
-            default=None, gt=0, le=1000, description="epsilon is a ceiling; the noise multiplier is derived from it."
+            default=None,
+            gt=0,
+            le=1000,
+            description="epsilon that the author promises, a ceiling. It is held against the caps of the data classes; "
+            "nothing computes it from noise, batch and epochs yet.",
         ),
     ]
     delta: Annotated[
@@ -141,8 +145,7 @@ class Privacy(ApiModel):
             default=None,
             gt=0,
             le=1000,
-            description="noiseMultiplier is the standard deviation of the noise over maxGradNorm; derived when left "
-            "out.",
+            description="noiseMultiplier is the standard deviation of the noise over maxGradNorm, as stated.",
         ),
     ]
     batch_size: Annotated[

@@ -22,6 +22,15 @@ _STRICTER = {
 }
 
 
+BUILT_IN = {
+    "references": "it stands for a name that does not resolve (yet) or is not granted. The job holds, and is "
+    "decided on again as soon as what it names is there.",
+    "not-enforced-here": "it stands for a field that asks for something nothing enforces yet. The job holds "
+    "until the field is left out.",
+    "schema": "it stands for a field that can not be read; `kubectl explain` says what it takes.",
+}
+
+
 def rules() -> tuple[Rule, ...]:
     """Every rule."""
     return all_rules()
@@ -34,6 +43,8 @@ def find(name: str) -> Rule:
         CliError: when there is none.
     """
     rule = rules_by_id().get(name)
+    if rule is None and name in BUILT_IN:
+        raise CliError(f"{name} is no rule that a policy can change: {BUILT_IN[name]}")
     if rule is None:
         close = difflib.get_close_matches(name, rules_by_id(), n=1)
         hint = f" Did you mean {close[0]}?" if close else " `mlprivacy explain --rules` lists them."

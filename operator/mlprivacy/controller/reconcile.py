@@ -138,7 +138,7 @@ class Reconciler:
             case Step.STOP if plan.seen:
                 kind = "Job" if key.kind == "TrainingJob" else "Deployment"
                 await self.effects.stop(kind, plan.seen.name, key.namespace)
-                note = f"{kind} {plan.seen.name} was stopped: {plan.reason}"
+                note = f"{kind} {plan.seen.name} was stopped: {plan.message or plan.reason}"
                 self.reporter.announcer.say(raw, "Warning", "Suspended", note)
             case Step.END if plan.seen:
                 return await self._end(key, raw, decision, plan, outcome)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlprivacy.api.reasons import NEEDS_PEOPLE, Reason
 from mlprivacy.api.reasons import ConditionType as C
-from mlprivacy.api.reasons import Reason
 from mlprivacy.controller.plan import Phase
 from mlprivacy.kube.conditions import ConditionStatus, bounded, set_condition
 from mlprivacy.policy.model import Decision, Verdict
@@ -128,7 +128,7 @@ def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]
         found[C.COMPLETED] = (
             "True" if done else "False",
             outcome.reason,
-            outcome.message or ("the attempt ended well" if done else "the attempt has not ended well"),
+            outcome.message or ("the attempt ended well" if done else "it has not completed"),
         )
     found[C.READY] = _ready(decision, outcome)
     found[C.STALLED] = _stalled(decision, outcome)
@@ -144,6 +144,9 @@ def _accepted(decision: Decision) -> Tri:
     if decision.verdict is Verdict.ALLOW:
         if decision.warnings:
             return "True", Reason.ALLOWED_WITH_WARNINGS, _sentences(decision)
+        if decision.findings:
+            noted = " ".join(f.sentence() for f in decision.findings[:4])
+            return "True", Reason.ALLOWED_WITH_FINDINGS, f"recorded only, since the mode is Audit. {noted}"
         return "True", Reason.ALLOWED, "the decision allows the job; controls satisfied, which is no legal advice"
     if decision.verdict is Verdict.DENY:
         invalid = all(f.reason is Reason.INVALID_SPEC for f in decision.blocking)
@@ -197,6 +200,8 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", Reason.REFUSED, _sentences(decision)
     if outcome.phase is Phase.FAILED or outcome.stalled:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
+    if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
+        return "True", outcome.reason, _sentences(decision)
     return "False", Reason.PROGRESSING, "nothing for people to do"
 
 

@@ -164,7 +164,7 @@ def test_webhooks_fail_closed_where_they_must_and_answer_soon(render: Any) -> No
     }
     for webhook in webhooks.values():
         assert webhook["timeoutSeconds"] <= 5
-        assert webhook["sideEffects"] == "None"
+        assert webhook["sideEffects"] == "NoneOnDryRun"
         excluded = webhook["namespaceSelector"]["matchExpressions"][0]
         assert excluded["values"] == ["kube-system", "mlprivacy-system"]
 

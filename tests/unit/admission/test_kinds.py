@@ -46,7 +46,8 @@ async def test_a_refusal_has_a_few_lines_and_counts_the_rest(world) -> None:
 
     lines = (await world.ask(KINDS, job))["status"]["message"].splitlines()
 
-    assert len(lines) == 6
+    assert lines[0] == "TrainingJob diagnosis is refused."
+    assert len(lines) == 7
     assert lines[-1] == "and 4 more"
 
 

@@ -16,7 +16,7 @@ service:
 
 {{- define "mlprivacy.webhookCommon" -}}
 admissionReviewVersions: [v1]
-sideEffects: None
+sideEffects: NoneOnDryRun
 matchPolicy: Equivalent
 timeoutSeconds: {{ .root.Values.webhooks.timeoutSeconds }}
 {{- end }}
