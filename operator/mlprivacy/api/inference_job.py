@@ -194,7 +194,7 @@ KIND = KindInfo(
     printer_columns=(
         *COLUMNS[:3],
         PrinterColumn("Serving", ".status.conditions[?(@.type=='ServingReady')].status"),
-        *COLUMNS[3:],
+        *(column for column in COLUMNS[3:] if column.name != "Purpose"),
     ),
     selectable_fields=(".spec.purpose", ".spec.suspend"),
     name_rules=(JOB_NAME_RULE,),

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"  # the spec can not be read
     # Holds: one per missing fact, and each resolves by itself.
     NAMESPACE_NOT_GOVERNED = "NamespaceNotGoverned"  # the namespace carries no mlprivacy.dev/enforce label
+    NAMESPACE_TOO_SOFT = "NamespaceTooSoft"  # the data's namespace is governed more strictly than the job's
     DATASET_NOT_FOUND = "DatasetNotFound"  # no such Dataset, or not granted to this namespace
     DATA_CLASS_NOT_FOUND = "DataClassNotFound"  # no such DataClass
     CONSENT_SCOPE_NOT_FOUND = "ConsentScopeNotFound"  # no such ConsentScope, or not granted to this namespace

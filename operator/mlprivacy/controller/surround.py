@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlprivacy.audit.client import CollectorError
 from mlprivacy.controller import metrics, observe
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.drift import Stamps
-from mlprivacy.controller.effects import ControlMissing, Effects, NameTaken, namespace_ends
+from mlprivacy.controller.effects import ControlMissing, Effects, NameTaken, Superseded, namespace_ends
 from mlprivacy.controller.plan import Phase, Plan
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.status import Outcome
@@ -21,10 +22,12 @@ from mlprivacy.controls.foreign import REMEDY, opening
 from mlprivacy.controls.render import Rendered, render
 from mlprivacy.kube.client import Object
 from mlprivacy.kube.conditions import timestamp
-from mlprivacy.kube.errors import ApiError, Forbidden, Invalid
+from mlprivacy.kube.errors import ApiError, Conflict, Forbidden, Invalid, TooManyRequests, Unreachable
 from mlprivacy.policy.engine import parse_job
 from mlprivacy.policy.model import Decision
 from mlprivacy.workloads.context import RenderContext, RenderSettings
+
+logger = logging.getLogger(__name__)
 
 IN_PLACE = "every control was made and read back, and the receipt is held"
 
@@ -42,12 +45,40 @@ class Surrounder:
     async def start(
         self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan, outcome: Outcome
     ) -> Outcome:
-        """Make the controls, hold the receipt, claim the attempt, then make the workload.
+        """Make what the decision asks for. When that fails, what runs under an older decision is stopped:
+        else a job could be kept at laxer terms by a template that can not be rendered.
 
         Raises:
-            ApiError: what is worth another try.
+            ApiError: what is worth another try and tells nothing about the job.
             Superseded: when the job changed meanwhile; nothing was started then.
         """
+        try:
+            result = await self._start(key, raw, decision, plan, outcome)
+        except (Conflict, Superseded, Unreachable, TooManyRequests):
+            raise
+        except ApiError as error:
+            result = _rejected(outcome, error)
+        except Exception:
+            logger.exception("%s could not be rendered: a fault of ours", key)
+            result = _pending(outcome, "the operator can not render it; its log says why")
+        if result.controls is None or result.controls[0] != "True":
+            await self._stop_superseded(key, raw, decision, plan)
+        return result
+
+    async def _stop_superseded(self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan) -> None:
+        seen = plan.seen
+        if key.kind != "InferenceJob" or seen is None or seen.suspended or seen.digest == decision.digest:
+            return
+        await self.effects.stop("Deployment", seen.name, key.namespace)
+        sentence = (
+            f"Deployment {seen.name} was stopped: it ran under an older decision, and this one can not be rendered"
+        )
+        self.reporter.announcer.say(raw, "Warning", "Suspended", sentence)
+
+    async def _start(
+        self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan, outcome: Outcome
+    ) -> Outcome:
+        """Make the controls, hold the receipt, claim the attempt, then make the workload."""
         # Whatever comes of it, this attempt has not started: a start that is left over would make it look lost.
         outcome = replace(outcome, started_at=None, finished_at=None, controls=None, rendered=())
         if plan.attempt > 1 and await self.effects.pods_of(key.namespace, raw["metadata"]["uid"]) and not plan.seen:

@@ -40,6 +40,7 @@ async def clear(effects: Effects, key: JobKey, uid: str) -> bool:
     workloads: list[Object] = []
     for resource in (JOBS, DEPLOYMENTS):
         workloads += await effects.client.list(resource, key.namespace, label_selector=selector)
+    workloads = [obj for obj in workloads if _ours(obj)]
     for obj in workloads:
         if "deletionTimestamp" not in obj["metadata"]:
             await effects.delete(Write.DELETE_WORKLOAD, obj)
@@ -47,5 +48,12 @@ async def clear(effects: Effects, key: JobKey, uid: str) -> bool:
         return False
     for resource in _CONTROLS:
         for obj in await effects.client.list(resource, key.namespace, label_selector=selector):
-            await effects.delete(Write.DELETE_CONTROL, obj)
+            if _ours(obj):
+                await effects.delete(Write.DELETE_CONTROL, obj)
     return True
+
+
+def _ours(obj: Object) -> bool:
+    """Whether we made it. A label of ours on somebody's object must not keep a job from being deleted."""
+    metadata = obj["metadata"]
+    return names.LABEL_RENDERED in (metadata.get("labels") or {}) and metadata["name"].startswith(names.OBJECT_PREFIX)

@@ -25,7 +25,8 @@ class Rendered:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
-                "name": self.workload["metadata"]["name"],
+                # No fixed name: whoever may create pods could take it first, and the dry-run would fail.
+                "generateName": self.workload["metadata"]["name"] + "-",
                 "namespace": self.workload["metadata"]["namespace"],
                 **template["metadata"],
             },

@@ -200,6 +200,17 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
     everywhere = [facts.namespaces.get(n) for n in dict.fromkeys((namespace, *data))]
     ceiling = strictest(ceiling_of(labels) for labels in everywhere) or own
     problems: list[Raised] = []
+    if strictest((own, ceiling)) != own:
+        # The guards are bound by the job's namespace alone: there they would only warn about what the data's refuses.
+        problems.append(
+            missing(
+                "metadata.namespace",
+                f"the namespace {namespace} is governed more softly than the data's, so no guard would hold there",
+                f"ask the privacy office to label it as strictly: kubectl label --overwrite namespace {namespace} "
+                f"mlprivacy.dev/enforce={ceiling.lower()}",
+                reason=Reason.NAMESPACE_TOO_SOFT,
+            )
+        )
     policies: list[Parsed[PrivacyPolicySpec]] = []
     for policy in sorted(facts.policies, key=lambda p: p.name):
         if policy.spec is None:

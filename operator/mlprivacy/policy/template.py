@@ -333,6 +333,7 @@ def covers_reserved(path: str) -> bool:
     aliases = (MOUNT_RUN, MOUNT_LOG, MOUNT_RUN.removeprefix("/var"))
     return (
         ".." in normal.split("/")
+        or ":" in path  # some runtimes read what follows as another path
         or any(within(normal, m) for m in aliases)
         or any(within(m, normal) for m in (MOUNT_RUN, MOUNT_LOG))
     )
