@@ -20,7 +20,9 @@ _WIDTH = 100
 def page() -> str:
     """The page."""
     index = table(("Command", "What it does"), ((f"[{n}](#{n})", text) for n, (_, text) in COMMANDS.items()))
-    context = click.Context(cli, info_name="mlprivacy", terminal_width=_WIDTH, max_content_width=_WIDTH)
+    # The settings of the program itself: click remembers the help option of the first context that asks for it.
+    settings = {**cli.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    context = click.Context(cli, info_name="mlprivacy", **settings)
     parts = [index, "## mlprivacy", block(cli.get_help(context), "text")]
     for name in COMMANDS:
         parts += [f"## {name}", block(_help(name, context), "text")]
