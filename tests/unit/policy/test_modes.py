@@ -209,3 +209,12 @@ def test_obligations_are_the_same_in_every_mode(mode):
     world = clinic_world(policy(mode=mode), dataset(uses=[]), consent_scope())
     decision = evaluate(training_job(), facts_of(world))
     assert decision.obligations == decide(training_job()).obligations
+
+
+def test_a_job_in_a_namespace_softer_than_the_datas_holds_until_it_is_labelled_as_strictly():
+    """The guards are bound by the job's namespace alone: there they would only warn."""
+    softer = decide(training_job(), modes={"research": "warn", "clinic": "enforce"})
+    found = finding(softer, "references", "metadata.namespace")
+    assert (softer.verdict, found.reason) == (Verdict.HOLD, Reason.NAMESPACE_TOO_SOFT)
+    assert "--overwrite namespace research mlprivacy.dev/enforce=enforce" in found.remedy
+    assert decide(training_job(), modes={"research": "enforce", "clinic": "enforce"}).verdict is Verdict.ALLOW
