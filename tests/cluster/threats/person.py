@@ -129,7 +129,7 @@ class Person:
                 answer = self._line.getresponse()
                 text = answer.read()
                 break
-            except (http.client.HTTPException, ConnectionError, BrokenPipeError):
+            except (http.client.HTTPException, ConnectionError, ssl.SSLError):
                 self._line.close()  # the connection had grown old
                 if not again:
                     raise

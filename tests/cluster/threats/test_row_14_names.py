@@ -122,6 +122,41 @@ def test_squatting_in_a_governed_namespace_is_refused(scene: Any, ward: Any, kin
         scene.refused(scene.mallory.create(ns, squat), "guard rendered-objects")
 
 
+def test_a_forged_template_from_before_makes_no_pod_once_the_namespace_is_governed(scene: Any, ward: Any) -> None:
+    """A Deployment with all of a governed pod, labels included, selecting by a label of its own; scaled up later."""
+    _, trainer, _ = ward
+    ns = scene.namespace(None)
+    scene.allowed(scene.mallory.create(ns, scene.training_job("model")))
+    uid = scene.admin.read(ns, "trainingjobs/model")["metadata"]["uid"]
+    labels = {**trainer["metadata"]["labels"], "mlprivacy.dev/training-job": "model", "mlprivacy.dev/job-uid": uid}
+    spec = {k: v for k, v in trainer["spec"].items() if k not in ("nodeName", "tolerations", "restartPolicy")}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "mlp-study"}}
+    scene.allowed(scene.mallory.create(ns, account))
+    metadata = {"labels": {**labels, "app": "x"}, "annotations": trainer["metadata"]["annotations"]}
+    forged = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "sleeper"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "x"}},
+            "template": {"metadata": metadata, "spec": spec},
+        },
+    }
+    scene.allowed(scene.mallory.create(ns, forged))
+    scene.govern(ns)
+    scene.running_pod(ns, "model")
+    scene.mallory.patch(ns, "deployments/sleeper", {"spec": {"replicas": 1}}, "merge", "scale")
+    scene.refused(scene.mallory.patch(ns, "deployments/sleeper", {"spec": {"replicas": 1}}), "guard label-chain")
+
+    def tried() -> bool:
+        told = [e for e in scene.admin.items(ns, "events") if e["involvedObject"]["name"].startswith("sleeper-")]
+        return any(e["reason"] == "FailedCreate" for e in told)
+
+    scene.eventually(tried, "the refusal of the sleeper's pod")
+    assert [p for p in scene.admin.items(ns, "pods") if p["metadata"]["name"].startswith("sleeper")] == []
+
+
 def test_two_jobs_of_one_name_do_not_share_their_controls(scene: Any) -> None:
     """A TrainingJob and an InferenceJob: the first keeps its policies, the second waits and says why."""
     ns = scene.namespace()
@@ -172,8 +207,10 @@ def test_row_14_data_of_another_namespace_needs_its_owners_grant(scene: Any, war
     scene.allowed(scene.heidi.create(here, scene.ours("DatasetGrant", "to-myself", grant)))
     scene.refused(scene.heidi.create(clinic, scene.ours("DatasetGrant", "x", {**grant, "namespace": clinic}),
                                      fieldValidation="Strict"), "schema")  # fmt: skip
+    genomes = scene.changed(scene.admin.read(clinic, "datasets/visits"), metadata={"name": "genomes"}, status=None)
+    scene.put(clinic, scene.changed(genomes, spec__identity=f"urn:{clinic}:genomes"))
     asked = []
-    for name in ("visits", "no-such-data"):
+    for name in ("genomes", "nothing"):
         dataset = {"name": name, "namespace": clinic, "columns": ["age"], "mountPath": "/data/x"}
         answer = scene.allowed(
             scene.mallory.create(here, scene.training_job("borrow", datasets=[dataset]), dryRun="All")
