@@ -165,7 +165,7 @@ async def delete_all(client: KubeClient, watch: Watch, names: list[str]) -> None
 def scrape(stack: DevStack) -> dict[str, float]:
     """The controller's metrics."""
     url = f"http://127.0.0.1:{stack.ports['health-controller']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
     rows = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, _, value in rows}

@@ -121,6 +121,8 @@ class Controller:
 
     async def _handle(self, key: JobKey) -> float | None:
         """One look at one key. Whatever fails there stays there: it is told, and tried again later."""
+        # Most looks find nothing to do and never wait. Without this the probes and the lease would wait for them all.
+        await asyncio.sleep(0)
         try:
             if key.kind in INPUT_KINDS or key.kind == "Namespace":
                 after = await self._inputs.reconcile(key)

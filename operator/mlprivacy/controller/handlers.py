@@ -17,10 +17,48 @@ _NOISY = ("kopf.objects", "kopf.activities", "kopf._core.engines.activities")
 _SILENT = ("kopf._core.reactor.running",)
 
 
+class _NoEssence(kopf.DiffBaseStorage):
+    """Nothing is compared with an earlier version, so nothing is copied for it: that was half of an event's cost."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        """Nothing of an object is essential to kopf here."""
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        """There is no earlier version."""
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Keep nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """No handler has progress: they only pass events on."""
+
+    def fetch(self, *, key: Any, body: Any) -> Any:
+        """There is none."""
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Keep nothing."""
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Keep nothing."""
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Keep nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """There is nothing to clear."""
+        return essence
+
+
 def settings_for_events() -> kopf.OperatorSettings:
     """Settings of a framework that only passes events on."""
     settings = kopf.OperatorSettings()
     settings.process.ultimate_exiting_timeout = None  # it would kill the process, which is not kopf's alone
+    settings.persistence.diffbase_storage = _NoEssence()
+    settings.persistence.progress_storage = _NoProgress()
     settings.posting.loggers = False
     settings.posting.enabled = False
     settings.scanning.disabled = True
