@@ -21,7 +21,7 @@ from .conftest import Run, eventually
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EXPECTED: list[Mapping[str, Any]] = yaml.safe_load((EXAMPLES / "expected.yaml").read_text(encoding="utf-8"))["jobs"]
 ACCEPTED = {
-    "accepted": [("True", "Allowed")],
+    "accepted": [("True", "Allowed"), ("True", "AllowedWithFindings")],
     "warned": [("True", "AllowedWithWarnings")],
     "refused": [("False", "Refused"), None],  # None: the API server did not take it
 }
