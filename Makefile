@@ -26,7 +26,7 @@ test-unit: setup ## the tests that need no cluster
 	@$(PY) -m pytest -q -n 2 tests/unit
 
 test-cluster: binaries ## the tests on a real API server
-	@$(PY) -m pytest -q -n 2 --dist loadscope tests/cluster
+	@$(PY) -m pytest -q tests/cluster
 
 dev-up: binaries ## start a control plane and the operator, leave them running
 	@$(PY) -m devstack up --dir $(DIR)

@@ -26,7 +26,7 @@ IMAGE_REPOSITORY: Final = "registry.example/mlprivacy"
 IMAGE_DIGEST: Final = "sha256:" + "0" * 63 + "1"
 DATAPLANE_IMAGE: Final = "registry.example/mlprivacy-dataplane@sha256:" + "0" * 63 + "2"
 COMPONENTS: Final = ("controller", "collector", "admission")
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 180.0
 
 
 class StackError(RuntimeError):

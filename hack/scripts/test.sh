@@ -12,4 +12,4 @@ if [ "$unit" -ne 0 ] && [ "$unit" -ne 5 ]; then
   exit "$unit"
 fi
 .venv/bin/python -m controlplane build >/dev/null || exit 1
-.venv/bin/python -m pytest -q -n "$(nproc)" --dist loadscope tests/cluster "$@"
+.venv/bin/python -m pytest -q tests/cluster "$@"
