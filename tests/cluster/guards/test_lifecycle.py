@@ -9,7 +9,7 @@ def test_a_rendered_job_makes_its_pod_and_ends(world: Any, manifests: Any) -> No
         world.create(ns, manifests.rendered(kind), by=world.operator)
     world.create(ns, manifests.floor(), by=world.operator)
 
-    world.running_pod(ns, manifests.rendered_job(annotations={"kwok.mlprivacy.dev/run-seconds": "1"}))
+    world.running_pod(ns, manifests.rendered_job(annotations={"kwok.mlprivacy.dev/run-seconds": "6"}))
 
     world.eventually(lambda: world.get("jobs", "mlp-visits-1", ns)["status"].get("succeeded") == 1, "the Job's end")
     world.allowed("delete", "job", "mlp-visits-1", "-n", ns, "--wait=false", by=world.operator)
