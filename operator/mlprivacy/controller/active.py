@@ -35,7 +35,6 @@ from mlprivacy.workloads.context import RenderSettings
 logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.5  # seconds until a reconcile that failed is tried again, doubled each time
 LONGEST_PAUSE = 60.0
-DECIDING = 3  # looks at a time for each start at a time: most of them only decide
 PARTING_SECONDS = 0.8  # what a reconcile under way gets to end at the end of the process
 
 
@@ -71,7 +70,7 @@ class Controller:
             children=children,
             effects=effects,
             reporter=reporter,
-            surrounder=Surrounder(settings, children, effects, reporter, together=config.workers),
+            surrounder=Surrounder(settings, children, effects, reporter),
             now=_utc_now,
         )
         self._inputs = Inputs(facts, effects, children, _utc_now)
@@ -103,7 +102,7 @@ class Controller:
 
     async def _work(self, stopping: asyncio.Task[Any]) -> None:
         self._framework.start()
-        workers = asyncio.create_task(self._queue.run(self._handle, self._config.workers * DECIDING), name="workers")
+        workers = asyncio.create_task(self._queue.run(self._handle, self._config.workers), name="workers")
         beside = [
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),

@@ -15,14 +15,14 @@ from mlprivacy.controller import metrics, observe
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
-from mlprivacy.controller.plan import Phase, Plan, Step, plan_inference, plan_training
+from mlprivacy.controller.plan import Plan, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.status import Outcome
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
 from mlprivacy.controller.surround import Surrounder
 from mlprivacy.controller.teardown import clear, teardown
 from mlprivacy.controller.writes import Write
-from mlprivacy.kube.conditions import get_condition, is_true, timestamp
+from mlprivacy.kube.conditions import get_condition, timestamp
 from mlprivacy.kube.errors import Conflict, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import JOBS
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 SOON_SECONDS = 0.1  # somebody was faster, or something of ours is on its way
 AGAIN_SECONDS = 2.0  # until the next try where something outside is awaited
 STALLED_SECONDS = 30.0  # where people have to change something that no watch tells of
-IN_TURN_SECONDS = 0.25  # between looks of a job that waits for its turn to start
 FAR_SECONDS = 3600.0  # timers are kept short; a later moment is met by looking again
 
 
@@ -82,8 +81,6 @@ class Reconciler:
         self.index.put(key, decision.dependencies)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
         plan = self._plan(key, raw, decision, now)
-        if plan.step is Step.START and self.surrounder.full:
-            plan = _in_turn(raw, plan)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
         if outcome.finished_at:
@@ -188,20 +185,6 @@ class Reconciler:
         ended = plan.seen.finished_at if plan.seen and plan.seen.finished_at else timestamp(self.now())
         return replace(outcome, reason=reason, message=message, finished_at=ended,
                        started_at=outcome.started_at or ended)  # fmt: skip
-
-
-def _in_turn(raw: dict[str, Any], plan: Plan) -> Plan:
-    """The plan of a job that is to start, while others start: its decision is told, and nothing else changes."""
-    status = raw.get("status") or {}
-    stopped = is_true(status.get("conditions"), ConditionType.SUSPENDED)
-    return replace(
-        plan,
-        step=Step.WAIT,
-        phase=Phase.STOPPED if stopped else Phase.STARTING,
-        attempt=int(status.get("attempt") or 0),
-        message="it starts when others before it have been started",
-        again=IN_TURN_SECONDS,
-    )
 
 
 def _next_look(decision: Decision, plan: Plan, outcome: Outcome, now: datetime, *, complete: bool) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,14 +40,7 @@ class Surrounder:
     children: Children
     effects: Effects
     reporter: Reporter
-    together: int = 8
     stamps: Stamps = field(default_factory=Stamps)
-    starting: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether as many starts are under way as may be: decisions must not wait behind them."""
-        return self.starting >= self.together
 
     async def start(
         self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan, outcome: Outcome
@@ -60,20 +52,15 @@ class Surrounder:
             ApiError: what is worth another try and tells nothing about the job.
             Superseded: when the job changed meanwhile; nothing was started then.
         """
-        self.starting += 1
         try:
             result = await self._start(key, raw, decision, plan, outcome)
         except (Conflict, Superseded, Unreachable, TooManyRequests):
             raise
         except ApiError as error:
-            # A server that is in trouble says nothing about the template.
-            result = _pending(outcome, str(error)) if error.status >= 500 else _rejected(outcome, error)
+            result = _rejected(outcome, error)
         except Exception:
-            metrics.RECONCILE_FAILURES.labels(key.kind, "fault").inc()
             logger.exception("%s could not be rendered: a fault of ours", key)
             result = _pending(outcome, "the operator can not render it; its log says why")
-        finally:
-            self.starting -= 1
         if result.controls is None or result.controls[0] != "True":
             await self._stop_superseded(key, raw, decision, plan)
         return result
@@ -191,31 +178,15 @@ class Surrounder:
 
     async def _controls(self, rendered: Rendered) -> tuple[list[Object], str | None]:
         """The controls as stored, and why one of them is not."""
-        floors = [o for o in rendered.controls if names.LABEL_FLOOR in (o["metadata"].get("labels") or {})]
-        others = [o for o in rendered.controls if o not in floors]
         made: list[Object] = []
-        # The floor stands before anything else is made; the others do not depend on one another.
-        for group in (floors, others):
-            problem = None
-            for result in await asyncio.gather(*(self._control(obj) for obj in group), return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
-                if isinstance(result, str):
-                    problem = problem or result
-                else:
-                    made.append(result)
-            if problem is not None:
-                return made, problem
+        for obj in rendered.controls:
+            try:
+                made.append(await self.effects.control(obj, known=self.children.shows(obj)))
+            except ControlMissing as error:
+                return made, str(error)
+            except (Invalid, Forbidden) as error:
+                return made, f"{obj['kind']} {obj['metadata']['name']}: {error}"
         return made, None
-
-    async def _control(self, obj: Object) -> Object | str:
-        """One control as stored, or why it is not."""
-        try:
-            return await self.effects.control(obj, known=self.children.shows(obj))
-        except ControlMissing as error:
-            return str(error)
-        except (Invalid, Forbidden) as error:
-            return f"{obj['kind']} {obj['metadata']['name']}: {error}"
 
     async def _opened(self, key: JobKey, decision: Decision, rendered: Rendered) -> str | None:
         """Which NetworkPolicy, made before the namespace was governed, would open the job's pods; None if none does."""
