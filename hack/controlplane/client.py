@@ -160,6 +160,25 @@ class Cluster(ABC):
         """Ask for the end of a namespace; does not wait for it."""
         self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
+    def delete_definitions(self, *which: str) -> None:
+        """Delete CustomResourceDefinitions given by name or by `-l SELECTOR`; returns when they are gone.
+
+        One that is deleted seconds after it was made can stay (condition InstanceDeletionFailed, "storage is
+        (re)initializing"): the API server tries again only after minutes, or as soon as the object is touched.
+        """
+        self.kubectl("delete", "crd", *which, "--ignore-not-found", "--wait=false")
+        deadline = time.monotonic() + _COMMAND_SECONDS
+        while left := self._being_deleted():
+            if time.monotonic() > deadline:
+                raise ControlPlaneError(f"{', '.join(left)} had not gone after {_COMMAND_SECONDS:.0f} s.")
+            time.sleep(1)
+            mark = f"controlplane.mlprivacy.dev/deletion-awaited={time.time():.0f}"
+            self.kubectl("annotate", "crd", *left, "--overwrite", mark, check=False)
+
+    def _being_deleted(self) -> list[str]:
+        listed = json.loads(self.kubectl("get", "crd", "-o", "json").stdout)["items"]
+        return [crd["metadata"]["name"] for crd in listed if "deletionTimestamp" in crd["metadata"]]
+
     def _config_of(self, user: str | None, groups: Sequence[str]) -> Path:
         if user is None:
             return self.kubeconfig

@@ -62,7 +62,7 @@ def release(private_cluster: Any, tmp_path: Path) -> Iterator[Release]:
     one = Release(private_cluster, tmp_path)
     yield one
     one.helm("uninstall", "mlprivacy", "--ignore-not-found", "--no-hooks", "--wait")
-    private_cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=mlprivacy", "--ignore-not-found")
+    private_cluster.delete_definitions("-l", "app.kubernetes.io/name=mlprivacy")
     private_cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
 
 

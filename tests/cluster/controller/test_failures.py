@@ -201,7 +201,7 @@ def test_a_definition_that_is_missing_is_waited_for(fragile, world):
     name = "inferencejobs.mlprivacy.dev"
     stored = fragile.cluster.get("crd", name)
     fragile.end("controller")
-    fragile.cluster.kubectl("delete", "crd", name)
+    fragile.cluster.delete_definitions(name)
     fragile.run("controller")
     log = fragile.processes["controller"].log
     world.eventually(lambda: "InferenceJob is missing" in log.read_text(encoding="utf-8"), "the log to tell")
