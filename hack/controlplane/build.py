@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
-from controlplane.components import BUILD_FLAGS, COMPONENTS, Component, host_platform
+from controlplane.components import BUILD_FLAGS, COMPONENTS, Component, host_platform, required_go
 from controlplane.processes import Process, tail
 from controlplane.toolchain import ToolchainError, find_go
 
@@ -49,12 +49,14 @@ def assets_dir(environ: Mapping[str, str] | None = None) -> Path | None:
     return folder
 
 
-def find_binaries(cache: Path, environ: Mapping[str, str] | None = None) -> tuple[Binaries, list[Component]]:
+def find_binaries(
+    cache: Path, environ: Mapping[str, str] | None = None, components: Sequence[Component] = COMPONENTS
+) -> tuple[Binaries, list[Component]]:
     """What is there already and what has to be built; KUBEBUILDER_ASSETS wins for each binary that it holds."""
     assets = assets_dir(environ)
     found: Binaries = {}
     missing: list[Component] = []
-    for component in COMPONENTS:
+    for component in components:
         from_assets = assets / component.name if assets else None
         cached = cached_binary(cache, component)
         if from_assets and os.access(from_assets, os.X_OK) and from_assets.is_file():
@@ -71,37 +73,41 @@ def cached_binary(cache: Path, component: Component) -> Path:
 
 
 def ensure_binaries(
-    cache: Path | None = None, environ: Mapping[str, str] | None = None, screen: TextIO | None = None
+    cache: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    screen: TextIO | None = None,
+    components: Sequence[Component] = COMPONENTS,
 ) -> Binaries:
-    """Path of every binary by name, after building what is missing.
+    """Path of every binary by name, after building what is missing of `components`.
 
     Two runs never build at once: the second waits for the first and then finds its work. A killed build leaves
     nothing that a later one would take for whole. Raises BuildError.
     """
     root = cache or cache_dir(environ)
-    found, missing = find_binaries(root, environ)
+    found, missing = find_binaries(root, environ, components)
     if not missing:
         return found
     progress = Progress(screen or sys.stderr)
     with _lock(root, progress):
-        found, missing = find_binaries(root, environ)
+        found, missing = find_binaries(root, environ, components)
         if missing:
-            _build_all(root, missing, progress, os.environ if environ is None else environ)
-            found, missing = find_binaries(root, environ)
+            _build_all(root, missing, len(components), progress, os.environ if environ is None else environ)
+            found, missing = find_binaries(root, environ, components)
     if missing:
         names = ", ".join(component.name for component in missing)
         raise BuildError(f"{names} vanished from {root} right after the build. Is something else cleaning that folder?")
     return found
 
 
-def trim(cache: Path | None = None) -> list[str]:
-    """Delete binaries of other versions from the cache; returns the names of the folders deleted."""
+def trim(cache: Path | None = None, components: Sequence[Component] = COMPONENTS) -> list[str]:
+    """Delete other versions of these binaries from the cache; returns the names of the folders deleted."""
     root = cache or cache_dir()
-    wanted = {component.cache_key(*host_platform()) for component in COMPONENTS}
+    wanted = {component.cache_key(*host_platform()) for component in components}
+    ours = tuple(f"{component.name}-v" for component in components)
     removed = []
     with _lock(root, Progress(sys.stderr)):
         for folder in sorted((root / "bin").iterdir()) if (root / "bin").is_dir() else []:
-            if folder.name not in wanted:
+            if folder.name not in wanted and folder.name.startswith(ours):
                 shutil.rmtree(folder)
                 removed.append(folder.name)
     return removed
@@ -160,17 +166,19 @@ def _lock(cache: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build_all(cache: Path, missing: list[Component], progress: Progress, environ: Mapping[str, str]) -> None:
+def _build_all(
+    cache: Path, missing: list[Component], total: int, progress: Progress, environ: Mapping[str, str]
+) -> None:
     try:
-        go = find_go(cache, progress.say, environ)
+        go = find_go(cache, progress.say, environ, required_go(missing))
     except ToolchainError as error:
         raise BuildError(str(error)) from error
     staging = cache / "staging"
     shutil.rmtree(staging, ignore_errors=True)  # what a killed build left; we hold the lock
     staging.mkdir(parents=True)
     progress.say(
-        f"Building {len(missing)} of {len(COMPONENTS)} binaries into {cache}, once; "
-        "all of them take about nine minutes on two cores."
+        f"Building {len(missing)} of {total} binaries into {cache}, once; "
+        "on two cores each takes from some seconds to five minutes."
     )
     begun = time.monotonic()
     for number, component in enumerate(missing, start=1):

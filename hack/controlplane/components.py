@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ KUBERNETES_VERSION: Final = "1.36.3"
 BUILD_FLAGS: Final = ("-trimpath", "-mod=readonly", "-buildvcs=false", "-p", "2")
 
 
-def _kubernetes_ldflags(version: str) -> str:
+def kubernetes_ldflags(version: str) -> str:
     """Linker flags that stamp a Kubernetes version; without them the API server says v0.0.0 and clients complain."""
     major, minor, _ = version.split(".")
     stamps = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
@@ -24,22 +25,29 @@ def _kubernetes_ldflags(version: str) -> str:
 
 @dataclass(frozen=True)
 class Component:
-    """One binary. `module` is a folder under `go/` whose go.mod and go.sum pin every source file that goes into it."""
+    """One binary. `module` is a folder whose go.mod and go.sum pin every source file that goes into it.
+
+    `root` is where that folder lies (the `go/` beside this file unless given); `sources` are further files of the
+    module that are compiled, for one with code of its own.
+    """
 
     name: str
     version: str
     module: str
     package: str
     ldflags: str = "-s -w"
+    root: Path | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def module_dir(self) -> Path:
-        return MODULES / self.module
+        return (self.root or MODULES) / self.module
 
     def digest(self) -> str:
         """Twelve hex digits over everything that decides the content of the binary, besides the compiler."""
         parts = [self.package, self.ldflags, *BUILD_FLAGS]
-        parts += [(self.module_dir / name).read_text(encoding="utf-8") for name in ("go.mod", "go.sum")]
+        files = [name for name in ("go.mod", "go.sum", *self.sources) if (self.module_dir / name).is_file()]
+        parts += [(self.module_dir / name).read_text(encoding="utf-8") for name in files]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def cache_key(self, goos: str, goarch: str) -> str:
@@ -53,7 +61,7 @@ def _kubernetes(name: str) -> Component:
         version=KUBERNETES_VERSION,
         module="kubernetes",
         package=f"k8s.io/kubernetes/cmd/{name}",
-        ldflags=_kubernetes_ldflags(KUBERNETES_VERSION),
+        ldflags=kubernetes_ldflags(KUBERNETES_VERSION),
     )
 
 
@@ -83,10 +91,10 @@ def host_platform() -> tuple[str, str]:
     return sys.platform, _GOARCH.get(machine, machine)
 
 
-def required_go() -> tuple[int, int, int]:
+def required_go(components: Sequence[Component] = COMPONENTS) -> tuple[int, int, int]:
     """The highest `go` directive of the modules: the oldest toolchain that builds all of them."""
     newest = (0, 0, 0)
-    for module in sorted({component.module_dir for component in COMPONENTS}):
+    for module in sorted({component.module_dir for component in components}):
         for line in (module / "go.mod").read_text(encoding="utf-8").splitlines():
             if line.startswith("go "):
                 newest = max(newest, parse_version(line.removeprefix("go ")))

