@@ -1,0 +1,319 @@
+"""Builds both images into the cache outside the checkout, and finds them there again."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from controlplane.build import Progress, cache_dir
+from images import oci, sbom
+from images.debian import architecture
+from images.description import Description, ImageSpec, builder_digest, digest_of, load
+from images.errors import ImagesError
+from images.layers import Layer, Workshop
+
+PREFIX: Final = "mlprivacy.local"
+_PREFIX_FORM: Final = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+
+
+class Saying(Protocol):
+    """What progress is told to: controlplane.build.Progress, or anything alike."""
+
+    def say(self, text: str) -> None: ...
+
+    def tick(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class BuiltLayer:
+    """One layer of a built image; sizes in bytes, `parts` are the components by unpacked size, largest first."""
+
+    name: str
+    digest: str
+    compressed: int
+    unpacked: int
+    parts: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One built image: its archive and its software bill of materials here, its names anywhere."""
+
+    name: str
+    repository: str
+    tag: str
+    digest: str
+    archive: Path
+    sbom: Path
+    layers: tuple[BuiltLayer, ...]
+
+    @property
+    def reference(self) -> str:
+        """The name that can not be moved to other code."""
+        return f"{self.repository}@{self.digest}"
+
+    @property
+    def tagged(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def compressed(self) -> int:
+        return sum(layer.compressed for layer in self.layers)
+
+    @property
+    def unpacked(self) -> int:
+        return sum(layer.unpacked for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Both images, and which state of Debian's archive they come from (date of each signed index)."""
+
+    mlprivacy: Image
+    dataplane: Image
+    debian: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter((self.mlprivacy, self.dataplane))
+
+    def helm_values(self) -> list[str]:
+        """The three --set of the chart that name these images."""
+        operator = self.mlprivacy
+        values = {
+            "image.repository": operator.repository,
+            "image.digest": operator.digest,
+            "dataplane.image": self.dataplane.reference,
+        }
+        return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def ensure_images(
+    progress: Saying | None = None,
+    *,
+    cache: Path | None = None,
+    prefix: str = PREFIX,
+    fresh: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Images:
+    """Both images, after building what is missing.
+
+    They are kept by content: description, pins, sources, builder, machine and names. `fresh` looks at Debian's
+    archive again; otherwise the base layer of the first build is kept. Two runs never build at once, and a killed
+    build leaves nothing that a later one takes for whole. Raises ImagesError.
+    """
+    if not _PREFIX_FORM.fullmatch(prefix):
+        raise ImagesError(f"{prefix!r} can not begin the name of an image. Give it like registry.example/team.")
+    root = (cache or cache_dir(environ)) / "images"
+    description = load()
+    key = set_key(description, prefix)
+    if not fresh and (found := read_set(root, key)):
+        return found
+    said = progress or Progress(sys.stderr)
+    with lock(root, said):
+        if not fresh and (found := read_set(root, key)):
+            return found
+        _build(description, root, key, prefix, said, fresh=fresh)
+        found = read_set(root, key)
+    if found is None:
+        raise ImagesError(f"The images vanished from {root} right after the build. Is something cleaning that folder?")
+    return found
+
+
+def set_key(description: Description, prefix: str) -> str:
+    """Under what the two images are found again: everything that decides them, but Debian's archive."""
+    return digest_of(
+        builder_digest(),
+        architecture(),
+        prefix,
+        repr(description.epoch),
+        repr(description.debian),
+        repr(description.users),
+        repr(description.tools),
+        repr(sorted(description.environment.items())),
+        repr(description.images),
+        description.constraints.read_bytes(),
+        description.source_digest(),
+    )[:16]
+
+
+def read_set(root: Path, key: str) -> Images | None:
+    """The images under a key, None unless both archives are there and whole."""
+    try:
+        document: dict[str, Any] = json.loads((root / "sets" / f"{key}.json").read_text(encoding="utf-8"))
+        made = [read_image(root, name, entry) for name, entry in sorted(document["images"].items())]
+        sizes = {name: int(entry["archiveBytes"]) for name, entry in document["images"].items()}
+        if any(image.archive.stat().st_size != sizes[image.name] or not image.sbom.is_file() for image in made):
+            return None
+        return Images(*made, debian=document["debian"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_image(root: Path, name: str, entry: Mapping[str, Any]) -> Image:
+    """One image as images.json has it, with paths relative to `root`."""
+    layers = tuple(
+        BuiltLayer(e["name"], e["digest"], e["compressed"], e["unpacked"], tuple((p[0], p[1]) for p in e["parts"]))
+        for e in entry["layers"]
+    )
+    archive, bill = root / entry["archive"], root / entry["sbom"]
+    return Image(name, entry["repository"], entry["tag"], entry["digest"], archive, bill, layers)
+
+
+def document_of(images: Images, base: Path) -> dict[str, Any]:
+    """What images.json says; paths are relative to `base`, sizes in bytes."""
+    return {"debian": dict(images.debian), "images": {image.name: _entry(image, base) for image in images}}
+
+
+def export(images: Images, output: Path) -> Images:
+    """Copy archives and bills of materials to a folder, with an images.json beside them. Raises ImagesError."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for image in images:
+            oci.copy(image.archive, output / f"{image.name}.tar")
+            oci.copy(image.sbom, output / f"{image.name}.cdx.json")
+        moved = Images(
+            *(
+                Image(
+                    image.name,
+                    image.repository,
+                    image.tag,
+                    image.digest,
+                    output / f"{image.name}.tar",
+                    output / f"{image.name}.cdx.json",
+                    image.layers,
+                )
+                for image in images
+            ),
+            debian=images.debian,
+        )
+        _write_json(output / "images.json", document_of(moved, output))
+    except OSError as error:
+        raise ImagesError(f"The images can not be written to {output}: {error}. Name another folder.") from error
+    return moved
+
+
+def trim(cache: Path | None = None) -> list[str]:
+    """Delete every set, archive and layer that the present description does not use; returns their names."""
+    root = (cache or cache_dir()) / "images"
+    description = load()
+    removed = []
+    with lock(root, Progress(sys.stderr)):
+        kept = read_set(root, set_key(description, PREFIX))
+        used = {path for image in kept or () for path in (image.archive, image.sbom)}
+        used |= {root / "sets" / f"{set_key(description, PREFIX)}.json"}
+        digests = {layer.digest for image in kept or () for layer in image.layers}
+        for path in sorted([*(root / "sets").glob("*"), *(root / "archives").glob("*")]):
+            if path not in used:
+                path.unlink()
+                removed.append(path.name)
+        for folder in sorted((root / "layers").glob("*")):
+            layer = Layer.read(folder)
+            if layer is None or layer.digest not in digests:
+                shutil.rmtree(folder)
+                removed.append(folder.name)
+    return removed
+
+
+@contextlib.contextmanager
+def lock(root: Path, progress: Saying) -> Iterator[None]:
+    """One builder per cache. The kernel drops the lock with its holder, so a killed build blocks nobody."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        stream = (root / "build.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ImagesError(
+            f"The cache folder {root} cannot be written: {error}. Set MLPRIVACY_CACHE to another."
+        ) from error
+    with stream:
+        begun = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress.tick(f"another run is building images in {root}; waiting, {time.monotonic() - begun:.0f} s")
+                time.sleep(0.5)
+        yield
+
+
+def _build(
+    description: Description, root: Path, key: str, prefix: str, progress: Saying, *, fresh: bool
+) -> None:
+    staging = root / "staging"
+    shutil.rmtree(staging, ignore_errors=True)  # what a killed build left; we hold the lock
+    staging.mkdir(parents=True)
+    begun = time.monotonic()
+    progress.say(f"Building the two images into {root}; about two minutes the first time.")
+    workshop = Workshop(description, root, progress.say)
+    if fresh:
+        workshop.forget_base()
+    made = [_make(workshop, image, root, prefix) for image in description.images]
+    dates = workshop.base_layer().made_from
+    _write_json(root / "sets" / f"{key}.json", document_of(Images(*made, debian=dates), root))
+    shutil.rmtree(staging, ignore_errors=True)
+    progress.say(f"Built the two images in {time.monotonic() - begun:.0f} s.")
+
+
+def _make(workshop: Workshop, image: ImageSpec, root: Path, prefix: str) -> Image:
+    """Put one image together from its layers. Files are named by digest and published whole."""
+    description = workshop.description
+    layers = [workshop.base_layer(), workshop.wheels_layer(image), workshop.app_layer(image)]
+    manifest = oci.manifest_of(description, image, layers, workshop.machine)
+    repository = f"{prefix}/{image.name}"
+    index = oci.index_of(manifest, repository, description.version, workshop.machine)
+    name = f"{image.name}-{digest_of(manifest.digest, repository)[:16]}"
+    archives = root / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    archive, bill = archives / f"{name}.tar", archives / f"{name}.cdx.json"
+    partial = root / "staging" / archive.name
+    oci.write_archive(partial, manifest, index, layers, description.epoch)
+    partial.rename(archive)
+    partial = root / "staging" / bill.name
+    sbom.write(partial, sbom.sbom_of(description, image, layers, manifest.digest))
+    partial.rename(bill)
+    built = tuple(BuiltLayer(x.name, x.digest, x.compressed, x.unpacked, _parts(x)) for x in layers)
+    return Image(image.name, repository, description.version, manifest.digest, archive, bill, built)
+
+
+def _parts(layer: Layer) -> tuple[tuple[str, int], ...]:
+    sizes = [(f"{component.name} {component.version}", component.size) for component in layer.components]
+    return tuple(sorted(sizes, key=lambda part: (-part[1], part[0])))
+
+
+def _entry(image: Image, base: Path) -> dict[str, Any]:
+    return {
+        "reference": image.reference,
+        "repository": image.repository,
+        "tag": image.tag,
+        "digest": image.digest,
+        "archive": os.path.relpath(image.archive, base),
+        "archiveBytes": image.archive.stat().st_size,
+        "sbom": os.path.relpath(image.sbom, base),
+        "compressedBytes": image.compressed,
+        "unpackedBytes": image.unpacked,
+        "layers": [
+            {
+                "name": layer.name,
+                "digest": layer.digest,
+                "compressed": layer.compressed,
+                "unpacked": layer.unpacked,
+                "parts": [list(part) for part in layer.parts],
+            }
+            for layer in image.layers
+        ],
+    }
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.rename(path)
