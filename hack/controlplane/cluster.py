@@ -93,7 +93,7 @@ class ControlPlane(Cluster):
         self.layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with runs.locked(self.layout.home / "lock"):
             self._entry = runs.register(cache_dir(), self.layout.root, self._owner, temporary=self._temporary)
-            stop_all(runs.read_processes(self.layout.state), grace=2)
+            runs.end_all(self.layout.state)
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     self._boot()
@@ -136,6 +136,7 @@ class ControlPlane(Cluster):
         cluster._entry = cache_dir() / "runs" / f"{document['run']}.json"
         cluster.run_seconds = int(document["runSeconds"])
         cluster.tokens = dict(document["tokens"])
+        cluster._restore(document)
         dead = [process for process in cluster._processes.values() if not process.alive()]
         if dead or not cluster._processes:
             names = ", ".join(process.name for process in dead) or "every process"
@@ -162,6 +163,7 @@ class ControlPlane(Cluster):
         if run is None:
             return 0
         cluster._entry = cache_dir() / "runs" / f"{run}.json"
+        cluster._restore(json.loads(cluster.layout.state.read_text(encoding="utf-8")))
         cluster.stop()
         return len(running)
 
@@ -176,9 +178,14 @@ class ControlPlane(Cluster):
         return self.layout.webhook_client_ca
 
     @property
+    def address(self) -> str:
+        """Where the API server listens."""
+        return "127.0.0.1"
+
+    @property
     def server(self) -> str:
         """URL of the API server."""
-        return f"https://127.0.0.1:{self._port('apiserver')}"
+        return f"https://{self.address}:{self._port('apiserver')}"
 
     @property
     def cluster_ca(self) -> Path:
@@ -269,21 +276,18 @@ class ControlPlane(Cluster):
         etcd = self._spawn("etcd", flags.etcd(self.binary("etcd"), layout, ports))
         serving = self._write_files()
         # The API server looks for etcd once a second: meeting it on the first look saves that second.
-        wait_until(lambda: _plain_health(ports.etcd), _BOOT_SECONDS, what="etcd", watch=[etcd], interval=0.02)
-        apiserver = self._spawn(_APISERVER, flags.apiserver(self.binary(_APISERVER), layout, ports, serving))
+        wait_until(lambda: self._etcd_healthy(ports), _BOOT_SECONDS, what="etcd", watch=[etcd], interval=0.02)
+        apiserver = self._spawn(_APISERVER, self._apiserver_flags(ports, serving))
         wait_until(lambda: self._answers("/readyz"), _BOOT_SECONDS, what="the API server", watch=[etcd, apiserver])
+        at = {"address": self.address}
         manager = "kube-controller-manager"
         configured = self._component_kubeconfig(manager)
-        self._spawn(manager, flags.controller_manager(self.binary(manager), layout, ports, serving, configured))
+        self._spawn(manager, flags.controller_manager(self.binary(manager), layout, ports, serving, configured, **at))
         configured = self._component_kubeconfig("kube-scheduler")
-        self._spawn("kube-scheduler", flags.scheduler(self.binary("kube-scheduler"), ports, serving, configured))
-        for rule in NODE_RULES:
-            self._request("POST", f"/apis/rbac.authorization.k8s.io/v1/{rule['kind'].lower()}s", rule)
-        names = [f"simulated-{number}" for number in range(self._node_count)]
-        for name in names:
-            self._start_node(name, {}, NODE_CAPACITY)
+        self._spawn("kube-scheduler", flags.scheduler(self.binary("kube-scheduler"), ports, serving, configured, **at))
+        self._boot_nodes()
         everything = list(self._processes.values())
-        for name in names:
+        for name in self._nodes:
             wait_until(partial(self._node_ready, name), _BOOT_SECONDS, what=f"node {name}", watch=everything)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until(lambda: self._answers(account), _BOOT_SECONDS, what="the default ServiceAccount", watch=everything)
@@ -291,11 +295,24 @@ class ControlPlane(Cluster):
             lambda: self._answers("/readyz", ports.scheduler), _BOOT_SECONDS, what="the scheduler", watch=everything
         )
 
+    def _boot_nodes(self) -> None:
+        """Start what plays or is the nodes; `_boot` waits until those in `_nodes` are Ready."""
+        for rule in NODE_RULES:
+            self._request("POST", f"/apis/rbac.authorization.k8s.io/v1/{rule['kind'].lower()}s", rule)
+        for number in range(self._node_count):
+            self._start_node(f"simulated-{number}", {}, NODE_CAPACITY)
+
+    def _apiserver_flags(self, ports: flags.Ports, serving: KeyPair) -> list[str]:
+        return flags.apiserver(self.binary(_APISERVER), self.layout, ports, serving)
+
+    def _etcd_healthy(self, ports: flags.Ports) -> bool:
+        return _plain_health(ports.etcd)
+
     def _write_files(self) -> KeyPair:
         """Keys, certificates, tokens, configuration files, the administrator's kubeconfig; returns the serving pair."""
         layout = self.layout
         authority = Authority(layout.pki, "cluster-ca")
-        serving = authority.server("serving", ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.96.0.1"])
+        serving = authority.server("serving", [self.address, "127.0.0.1", "localhost", *flags.SERVICE_NAMES])
         write_service_account_key(layout.pki / "service-account.key", layout.pki / "service-account.pub")
         webhook = Authority(layout.pki, "webhook-client-ca").client("webhook-client", flags.WEBHOOK_CLIENT_NAME)
         webhooks = write_document(layout.config / "webhooks.kubeconfig", flags.webhook_kubeconfig(webhook))
@@ -329,11 +346,15 @@ class ControlPlane(Cluster):
         return self._spawn(f"kwok-{name}", node.argv(self.binary("kwok"), configured, stages))
 
     def _spawn(self, name: str, argv: list[str]) -> Process:
-        process = Process(name, argv, self.layout.logs / f"{name}.log")
+        process = Process(name, self._command(argv), self.layout.logs / f"{name}.log")
         process.start(self._child_environment(), self.layout.home)
         self._processes[name] = process
         self._save()
         return process
+
+    def _command(self, argv: list[str]) -> list[str]:
+        """The command line that runs a process of this control plane where it belongs."""
+        return argv
 
     def _child_environment(self) -> dict[str, str]:
         """Nothing of the user's home is read: kwok would load a configuration from there."""
@@ -352,8 +373,16 @@ class ControlPlane(Cluster):
                 "binaries": {name: str(path) for name, path in (self._binaries or {}).items()},
                 "tokens": self.tokens,
                 "processes": [process.as_dict() for process in self._processes.values()],
+                **self._state(),
             },
         )
+
+    def _state(self) -> dict[str, Any]:
+        """What else has to be remembered to find and end this control plane; `group` names its cgroup."""
+        return {}
+
+    def _restore(self, document: Mapping[str, Any]) -> None:
+        """Take back what `_state` gave."""
 
     def _refresh(self) -> None:
         """Learn of processes that another program, attached to this control plane, has started anew."""
@@ -392,8 +421,8 @@ class ControlPlane(Cluster):
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None, port: int | None = None) -> Any:
         """One call as the administrator, without the price of a kubectl. Raises OSError when it fails."""
-        request = urllib.request.Request(  # always https to 127.0.0.1
-            f"https://127.0.0.1:{port or self._port('apiserver')}{path}",
+        request = urllib.request.Request(  # always https to an address of ours
+            f"https://{self.address}:{port or self._port('apiserver')}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.tokens[ADMIN]}", "Content-Type": "application/json"},

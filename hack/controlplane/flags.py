@@ -9,6 +9,7 @@ from controlplane.certificates import KeyPair
 
 SERVICE_ACCOUNT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 SERVICE_CIDR: Final = "10.96.0.0/16"
+SERVICE_NAMES: Final = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1")
 WEBHOOK_CLIENT_NAME: Final = "kube-apiserver"
 
 # Metadata of every request: who, what, when, the answer, and the annotations that admission added. Never bodies.
@@ -123,14 +124,27 @@ def etcd(binary: Path, layout: Layout, ports: Ports) -> list[str]:
     ]
 
 
-def apiserver(binary: Path, layout: Layout, ports: Ports, serving: KeyPair) -> list[str]:
-    """As kubeadm runs it (Node and RBAC, NodeRestriction, default admission plugins and features), plus audit."""
+def apiserver(
+    binary: Path, layout: Layout, ports: Ports, serving: KeyPair, *, address: str = "127.0.0.1", kubelet: bool = False
+) -> list[str]:
+    """As kubeadm runs it (Node and RBAC, NodeRestriction, default admission plugins and features), plus audit.
+
+    With `kubelet`, pods reach it under `address` as the Service `kubernetes`, and it reaches kubelets for logs.
+    """
     pki, config = layout.pki, layout.config
+    nodes = ["--endpoint-reconciler-type=none"]
+    if kubelet:
+        nodes = [
+            f"--kubelet-certificate-authority={pki / 'cluster-ca.crt'}",
+            f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={pki / 'kubelet-client.key'}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]
     return [
         str(binary),
         f"--etcd-servers=http://127.0.0.1:{ports.etcd}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        f"--bind-address={address}",
+        f"--advertise-address={address}",
         f"--secure-port={ports.apiserver}",
         f"--tls-cert-file={serving.certificate}",
         f"--tls-private-key-file={serving.key}",
@@ -144,14 +158,16 @@ def apiserver(binary: Path, layout: Layout, ports: Ports, serving: KeyPair) -> l
         f"--service-account-signing-key-file={pki / 'service-account.key'}",
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         "--allow-privileged=true",
-        "--endpoint-reconciler-type=none",
+        *nodes,
         f"--audit-policy-file={config / 'audit-policy.json'}",
         f"--audit-log-path={layout.audit_log}",
         "--audit-log-maxsize=2048",
     ]
 
 
-def controller_manager(binary: Path, layout: Layout, ports: Ports, serving: KeyPair, kubeconfig: Path) -> list[str]:
+def controller_manager(
+    binary: Path, layout: Layout, ports: Ports, serving: KeyPair, kubeconfig: Path, *, address: str = "127.0.0.1"
+) -> list[str]:
     """Each built-in controller under its own ServiceAccount, as in real clusters; guards tell them apart by it."""
     return [
         str(binary),
@@ -161,7 +177,7 @@ def controller_manager(binary: Path, layout: Layout, ports: Ports, serving: KeyP
         f"--root-ca-file={layout.pki / 'cluster-ca.crt'}",
         f"--tls-cert-file={serving.certificate}",
         f"--tls-private-key-file={serving.key}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={address}",
         f"--secure-port={ports.controller_manager}",
         "--leader-elect=false",
         "--allocate-node-cidrs=false",
@@ -171,13 +187,15 @@ def controller_manager(binary: Path, layout: Layout, ports: Ports, serving: KeyP
     ]
 
 
-def scheduler(binary: Path, ports: Ports, serving: KeyPair, kubeconfig: Path) -> list[str]:
+def scheduler(
+    binary: Path, ports: Ports, serving: KeyPair, kubeconfig: Path, *, address: str = "127.0.0.1"
+) -> list[str]:
     return [
         str(binary),
         f"--kubeconfig={kubeconfig}",
         f"--tls-cert-file={serving.certificate}",
         f"--tls-private-key-file={serving.key}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={address}",
         f"--secure-port={ports.scheduler}",
         "--leader-elect=false",
     ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from controlplane.cgroups import ControlGroup
 from controlplane.flags import Layout
 from controlplane.kubeconfigs import write_document
 from controlplane.processes import ControlPlaneError, Process, start_time, stop_all
@@ -42,6 +43,17 @@ def read_processes(state: Path) -> list[Process]:
         raise ControlPlaneError(
             f"The state file {state} cannot be read ({error!r}). End its processes by hand, then delete that folder."
         ) from error
+
+
+def end_all(state: Path) -> None:
+    """End what a state file lists, and what runs in the cgroup it names: containers of a test node are no children.
+
+    Raises ControlPlaneError when the file can not be read or something does not end.
+    """
+    stop_all(read_processes(state), grace=2)
+    name = json.loads(state.read_text(encoding="utf-8")).get("group") if state.is_file() else None
+    if name and ControlGroup(name).exists():
+        ControlGroup(name).destroy()
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ def sweep(cache: Path) -> list[Path]:
             state = Layout(run.directory).state
             # The folder may have been taken over by a later run, whose processes are not ours to end.
             if run_of(state) == run.entry.stem:
-                stop_all(read_processes(state), grace=2)
+                end_all(state)
                 if run.temporary:
                     shutil.rmtree(run.directory, ignore_errors=True)
             run.entry.unlink(missing_ok=True)

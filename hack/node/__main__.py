@@ -1,0 +1,97 @@
+"""Command line: start a node with real pods, say what runs, stop exactly what was started."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from controlplane.build import BuildError, ensure_binaries
+from controlplane.client import CommandError
+from controlplane.components import COMPONENTS
+from controlplane.processes import ControlPlaneError
+from controlplane.runs import locked
+from node.cluster import NodeCluster, running_in, stop_in
+from node.components import NODE_COMPONENTS
+from node.requirements import unsupported
+
+
+def _screen() -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    for name, path in sorted(ensure_binaries(components=(*COMPONENTS, *NODE_COMPONENTS)).items()):
+        print(f"{name}\t{path}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    why = unsupported()
+    print(why or "A node can run here.", file=sys.stderr)
+    return 1 if why else 0
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    say = _screen()
+    with locked(arguments.dir / "control-plane" / "up.lock"):
+        try:
+            cluster = running_in(arguments.dir)
+            say(f"the node runs already, with its state in {arguments.dir}")
+        except ControlPlaneError:
+            stop_in(arguments.dir)  # what a killed run left half-way
+            cluster = NodeCluster(arguments.dir, owner=None, enforce=not arguments.no_enforcer, say=say)
+            cluster.start()
+            say("the node is Ready; stop it with: make node-down")
+    print(f"export KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    ended = stop_in(arguments.dir)
+    print(f"Stopped {ended} processes and their pods." if ended else "Nothing was running.", file=sys.stderr)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    processes = NodeCluster.processes_in(arguments.dir)
+    for process in processes:
+        print(f"{process.name}\t{'running' if process.alive() else 'gone'}\t{process.pid}\t{process.log}")
+    if not processes:
+        print(f"No node has its state in {arguments.dir}. Start one with: make node-up", file=sys.stderr)
+    return 0 if processes and all(process.alive() for process in processes) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 when it worked, 1 when `status` or `check` finds something amiss, 2 when it could not be done."""
+    parser = argparse.ArgumentParser(prog="node", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build or find every binary").set_defaults(run=_build)
+    commands.add_parser("check", help="say whether a node can run on this machine").set_defaults(run=_check)
+    up = commands.add_parser("up", help="start a node and leave it running; prints its KUBECONFIG")
+    up.add_argument("--no-enforcer", action="store_true", help="as a cluster whose network plugin ignores policies")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", help="stop exactly what `up` started")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", help="say which processes run; exit code 1 unless all do")
+    status.set_defaults(run=_status)
+    for command in (up, down, status):
+        command.add_argument("--dir", type=Path, default=Path("build/node"), help="where its state is kept")
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (BuildError, ControlPlaneError, CommandError) as error:
+        print(f"node: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("node: interrupted; what was started has been stopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
