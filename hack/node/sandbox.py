@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from controlplane.cgroups import ControlGroup
+from controlplane.flags import SERVICE_CIDR
 from controlplane.processes import ControlPlaneError, Process, wait_until
 
 INSIDE: Final = Path("/run/node")  # where the node's state folder is seen in its mount namespace
@@ -157,5 +158,7 @@ exec {pause}
         self.run("ip", "addr", "add", f"{at.node}/30", "dev", "node0")
         self.run("ip", "link", "set", "node0", "up")
         self.run("ip", "addr", "add", f"{METADATA_ADDRESS}/32", "dev", "lo")
+        # Services are translated after a route was found for them. There is no other way out of the node.
+        self.run("ip", "route", "add", SERVICE_CIDR, "dev", "node0", "src", at.node)
         if self.ipv6:
             self.run("ip", "-6", "addr", "add", f"{at.node6}/64", "dev", "node0", "nodad")
