@@ -1,4 +1,4 @@
-"""Installs mlprivacy from its real images with the chart: on the test node, or on any cluster with USE_EXISTING_CLUSTER."""
+"""Installs mlprivacy with the chart, from its real images: on the test node, or on a cluster that exists."""
 
 import json
 import os

@@ -52,7 +52,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     await nft.check()
     async with await KubeClient.connect(arguments.kubeconfig) as client:
         caches = Caches(client)
-        enforcer = Enforcer(nft, ready, caches.text, interval=arguments.interval, debounce=arguments.debounce)
+        enforcer = Enforcer(nft, ready, caches.ruleset, interval=arguments.interval, debounce=arguments.debounce)
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,8 +14,9 @@ from mlprivacy.kube.informer import Informer
 from mlprivacy.kube.resources import NAMESPACES, NETWORKPOLICIES, PODS
 from node.enforcer.compiler import PolicyError, compile_policies
 from node.enforcer.facts import essence_of_namespace, essence_of_pod, essence_of_policy
+from node.enforcer.model import Ruleset
 from node.enforcer.nft import NftError
-from node.enforcer.render import render
+from node.enforcer.render import chains, render
 
 logger = logging.getLogger("enforcer")
 
@@ -75,10 +76,10 @@ class Caches:
         for informer in self._informers:
             await informer.stop()
 
-    def text(self) -> str:
-        """The text for nft that these objects want now. Raises PolicyError."""
+    def ruleset(self) -> Ruleset:
+        """What these objects want now. Raises PolicyError."""
         policies, pods, namespaces = self._informers
-        return render(compile_policies(policies.list(), pods.list(), namespaces.list()))
+        return compile_policies(policies.list(), pods.list(), namespaces.list())
 
 
 @dataclass
@@ -90,12 +91,12 @@ class Enforcer:
 
     tables: Tables
     ready: ReadyFile
-    wanted: Callable[[], str]
+    wanted: Callable[[], Ruleset]
     interval: float = 5.0
     debounce: float = 0.005
     enabled: bool = True
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _loaded: str | None = None
+    _loaded: Ruleset | None = None
     _said: State | None = None
 
     def changed(self) -> None:
@@ -133,13 +134,15 @@ class Enforcer:
                 self._say("off")
             return
         began = time.perf_counter()
-        text = self.wanted()
-        if text == self._loaded and await self.tables.present():
+        wanted = self.wanted()
+        if not await self.tables.present():
+            self._loaded = None
+        if wanted == self._loaded:
             return
         compiled = time.perf_counter()
-        await self.tables.load(text)
+        await self.tables.load(render(wanted, None if self._loaded is None else chains(self._loaded)))
         loaded = time.perf_counter()
-        self._loaded = text
+        self._loaded = wanted
         spent = (1000 * (compiled - began), 1000 * (loaded - compiled))
         logger.info("loaded a ruleset: compiled in %.0f ms, nft took %.0f ms", *spent)
         if self.enabled:

@@ -2,6 +2,9 @@
 
 Two maps by pod address lead to one chain per distinct set of rules, so that the cost of a packet does not grow with the
 number of pods. Replies never get that far. A chain returns for what it allows and goes to `deny` for the rest.
+
+A table that is there is changed in place. Were it deleted and made anew, even in one transaction, a packet on its way
+through the old rules would miss in the old maps and pass: an address that stays in a map is never missed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,21 +53,44 @@ _HOOKS: Final = """\
 """
 
 
-def render(ruleset: Ruleset) -> str:
-    """The text. Equal rulesets give equal texts."""
-    chains: dict[str, str] = {}
-    maps = [
-        *_maps("ingress", "saddr", ruleset.ingress, chains),
-        *_maps("egress", "daddr", ruleset.egress, chains),
-    ]
+def render(ruleset: Ruleset, previous: frozenset[str] | None = None) -> str:
+    """The text. Equal arguments give equal texts.
+
+    `previous` are the chains of the ruleset that is loaded now (`chains`), whose table is changed in place; without
+    them the table is replaced whatever it holds.
+    """
+    made, collections = _parts(ruleset)
     # Chains come before the maps that name them.
-    body = [_DENY, *(chains[name] for name in sorted(chains)), *maps, *_own(ruleset.own), _HOOKS]
-    return f"{REMOVE}table inet {TABLE} {{\n{''.join(body)}}}\n"
+    body = [_DENY, *(made[name] for name in sorted(made)), *collections.values(), _HOOKS]
+    if previous is None:
+        return f"{REMOVE}table inet {TABLE} {{\n{''.join(body)}}}\n"
+    emptied = [f"flush chain inet {TABLE} {name}" for name in ("deny", "forward", "input", *sorted(previous))]
+    emptied += [f"flush {head.split()[0]} inet {TABLE} {head.split()[1]}" for head in collections]
+    unused = [f"delete chain inet {TABLE} {name}" for name in sorted(previous - made.keys())]
+    return "\n".join([*emptied, f"table inet {TABLE} {{\n{''.join(body)}}}", *unused, ""])
+
+
+def chains(ruleset: Ruleset) -> frozenset[str]:
+    """Names of the chains that `render` makes for these rules, besides those that are always there."""
+    return frozenset(_parts(ruleset)[0])
+
+
+def _parts(ruleset: Ruleset) -> tuple[dict[str, str], dict[str, str]]:
+    """Chains by name, and maps and sets by their head."""
+    made: dict[str, str] = {}
+    collections = dict(
+        [
+            *_maps("ingress", "saddr", ruleset.ingress, made),
+            *_maps("egress", "daddr", ruleset.egress, made),
+            *_own(ruleset.own),
+        ]
+    )
+    return made, collections
 
 
 def _maps(
     direction: str, peer_field: str, isolations: Mapping[Address, Isolation], chains: dict[str, str]
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     elements: dict[int, list[str]] = {4: [], 6: []}
     for address in sorted(isolations, key=lambda a: (a.version, int(a))):
         isolation = isolations[address]
@@ -77,7 +103,7 @@ def _maps(
     yield _collection(f"map {direction}6", "ipv6_addr : verdict", elements[6])
 
 
-def _own(pairs: Iterable[tuple[Address, Address]]) -> Iterator[str]:
+def _own(pairs: Iterable[tuple[Address, Address]]) -> Iterator[tuple[str, str]]:
     elements: dict[int, list[str]] = {4: [], 6: []}
     for source, destination in sorted(pairs, key=lambda pair: (pair[0].version, int(pair[0]), int(pair[1]))):
         elements[source.version].append(f"{source} . {destination}")
@@ -85,9 +111,9 @@ def _own(pairs: Iterable[tuple[Address, Address]]) -> Iterator[str]:
     yield _collection("set own6", "ipv6_addr . ipv6_addr", elements[6])
 
 
-def _collection(head: str, kind: str, elements: list[str]) -> str:
+def _collection(head: str, kind: str, elements: list[str]) -> tuple[str, str]:
     listed = f"    elements = {{ {', '.join(elements)} }}\n" if elements else ""
-    return f"  {head} {{\n    type {kind}\n{listed}  }}\n"
+    return head, f"  {head} {{\n    type {kind}\n{listed}  }}\n"
 
 
 def _chain_name(direction: str, allows: Allows) -> str:
