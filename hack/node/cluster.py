@@ -107,6 +107,10 @@ class NodeCluster(ControlPlane):
         process.start(self._child_environment(), self.layout.home)
         self._save()
 
+    def helper(self, name: str, program: str) -> Process:
+        """Run a Python program in the node's namespaces, as a process of the node that the caller may stop earlier."""
+        return self._spawn(name, [sys.executable, "-u", "-c", program])
+
     def memory_bytes(self) -> int:
         """Memory that the node holds, pods and control plane included, without page cache."""
         return self.sandbox.group.memory_bytes()

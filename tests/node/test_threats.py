@@ -1,0 +1,140 @@
+"""Ways around, tried on pods by somebody with the stock role `edit`; numbers are those of docs/threat-model.md."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mlprivacy.api import names
+from node.operator import Operator
+from node.world import World, eventually
+
+WAIT = "import time\nprint('training', flush=True)\ntime.sleep(600)\n"
+
+
+@pytest.fixture(scope="module")
+def scene(operator: Operator) -> Iterator[dict[str, Any]]:
+    """A running training job, and a user with `edit` in its namespace."""
+    world = World(operator)
+    mallory = world.editor()
+    world.apply(world.training_job(WAIT), as_user=mallory)
+    pod = world.governed_pod()
+    world.said(pod["metadata"]["name"], "training", "trainer")
+    yield {"world": world, "mallory": mallory, "pod": pod, "name": pod["metadata"]["name"]}
+    world.close()
+
+
+@pytest.mark.parametrize("command", [
+    ("exec", "{pod}", "-c", "trainer", "--", "python3", "-V"),
+    ("exec", "{pod}", "-c", "mlprivacy-accountant", "--", "python3", "-V"),
+    ("attach", "{pod}", "-c", "trainer"),
+    ("port-forward", "{pod}", ":15021"),
+    ("get", "--raw", "/api/v1/namespaces/{namespace}/pods/{pod}:15021/proxy/heartbeat"),
+])  # fmt: skip
+def test_03_31_nobody_gets_into_a_running_pod(scene: dict[str, Any], command: tuple[str, ...]) -> None:
+    world = scene["world"]
+    words = [word.format(pod=scene["name"], namespace=world.namespace) for word in command]
+    scope = [] if "--raw" in words else ["-n", world.namespace]
+    said = world.refused(words[0], *scope, *words[1:], as_user=scene["mallory"])
+    assert "mlprivacy-" in said
+
+
+def test_03_a_debug_container_is_put_into_it_by_nobody(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    image = world.operator.images.dataplane
+    debug = ("debug", scene["name"], "-n", world.namespace, f"--image={image}", "--", "python3", "-V")
+    assert "cannot patch resource" in world.refused(*debug, as_user=scene["mallory"])
+    done = world.cluster.kubectl(*debug, check=False)  # a cluster administrator
+    assert done.returncode != 0
+    assert "ValidatingAdmissionPolicy 'mlprivacy-" in done.stderr
+
+
+def test_27_it_is_not_deleted_with_grace_0(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    said = world.refused(
+        "delete", "pod", scene["name"], "-n", world.namespace, "--grace-period=0", "--force", "--wait=false",
+        as_user=scene["mallory"],
+    )  # fmt: skip
+    assert "mlprivacy-grace" in said
+    assert world.get("pods", scene["name"])["status"]["phase"] == "Running"
+
+
+def test_10_no_policy_opens_what_is_closed(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "open", "namespace": world.namespace},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]},
+    }
+    assert "mlprivacy-" in world.refused("create", "-f", "-", as_user=scene["mallory"], given=policy)
+    for name in ("mlp-study", "mlprivacy-default-deny"):
+        said = world.refused("delete", "networkpolicy", name, "-n", world.namespace, as_user=scene["mallory"])
+        assert "mlprivacy-" in said
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hostNetwork": True},
+        {"hostPID": True},
+        {"shareProcessNamespace": True},
+        {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+        {"volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": "anywhere"}}]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_09_29_a_template_does_not_open_the_sandbox(scene: dict[str, Any], fields: dict[str, Any]) -> None:
+    world = scene["world"]
+    job = world.training_job(WAIT, "wide")
+    job["spec"]["template"]["spec"] |= fields
+    said = world.refused("create", "-f", "-", as_user=scene["mallory"], given=job)
+    assert "pod-hardening" in said
+
+
+def test_06_a_sealed_claim_is_mounted_by_no_other_pod(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    pod = world.plain_pod(WAIT, "thief")
+    claim = {"claimName": f"{names.SEALED_PREFIX}visits"}
+    pod["spec"]["volumes"] = [{"name": "sealed", "persistentVolumeClaim": claim}]
+    said = world.refused("create", "-f", "-", as_user=scene["mallory"], given=pod)
+    assert "mlprivacy-sealed-names" in said
+
+
+def test_33_a_plain_pod_is_never_behind_a_rendered_service(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    world.apply(world.inference_job(WAIT))
+    world.until("Running", "True", look=world.inference)
+    selector = world.get("services", "mlp-api")["spec"]["selector"]
+    said = world.refused("create", "-f", "-", as_user=scene["mallory"], given=world.plain_pod(WAIT, "decoy", selector))
+    assert "ValidatingAdmissionPolicy 'mlprivacy-" in said
+
+
+def test_41_a_deleted_job_keeps_its_walls_until_its_pod_is_gone(scene: dict[str, Any]) -> None:
+    world = scene["world"]
+    world.apply(
+        world.training_job("import signal\nsignal.signal(15, signal.SIG_IGN)\n" + WAIT, "stubborn"),
+        as_user=scene["mallory"],
+    )
+    selector = f"{names.LABEL_TRAINING_JOB}=stubborn"
+    pod = eventually(
+        lambda: next((p for p in world.pods(selector) if p["status"].get("phase") == "Running"), None), "the pod"
+    )
+    world.said(pod["metadata"]["name"], "training", "trainer")
+    world.delete("trainingjobs.mlprivacy.dev", "stubborn")
+    lingering = 0
+
+    def gone() -> bool:
+        nonlocal lingering
+        policies = {name: world.get("networkpolicies", name) for name in ("mlp-stubborn", "mlprivacy-default-deny")}
+        assert policies["mlprivacy-default-deny"] is not None
+        left = world.pods(selector)
+        if any(p["status"]["phase"] == "Running" for p in left):  # it still ran after the look
+            lingering += 1
+            assert policies["mlp-stubborn"] is not None
+        return not left
+
+    eventually(gone, "the pod to go")
+    assert lingering > 3, "the pod went too soon to see anything"
+    eventually(lambda: world.job("stubborn") == {}, "the job to go")
+    assert world.get("networkpolicies", "mlp-stubborn") is None
