@@ -24,7 +24,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("-o", dest="form", choices=["text", "json"], default="text")
     for command in (build, show):
         command.add_argument(
-            "--repository", dest="prefix", default=PREFIX, metavar="PREFIX", help=f"what the names begin with ({PREFIX})"
+            "--repository",
+            dest="prefix",
+            default=PREFIX,
+            metavar="PREFIX",
+            help=f"what the names begin with ({PREFIX})",
         )
     return parser
 

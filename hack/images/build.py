@@ -8,19 +8,21 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from controlplane.build import Progress, cache_dir
 from images import oci, sbom
 from images.debian import architecture
-from images.description import Description, ImageSpec, builder_digest, digest_of, load
+from images.description import Description, ImageSpec, code_digest, digest_of, load
 from images.errors import ImagesError
-from images.layers import Layer, Workshop
+from images.layers import CODE, Layer, Workshop
 
 PREFIX: Final = "mlprivacy.local"
+_KEEP: Final = 4
+_YOUNGER: Final = 3600.0
 _PREFIX_FORM: Final = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
 
@@ -34,13 +36,15 @@ class Saying(Protocol):
 
 @dataclass(frozen=True)
 class BuiltLayer:
-    """One layer of a built image; sizes in bytes, `parts` are the components by unpacked size, largest first."""
+    """One layer of a built image. Sizes are bytes; `parts` are the components by unpacked size, largest first;
+    `folder` is where the cache has it."""
 
     name: str
     digest: str
     compressed: int
     unpacked: int
     parts: tuple[tuple[str, int], ...]
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,12 @@ class Images:
     mlprivacy: Image
     dataplane: Image
     debian: Mapping[str, str]
+
+    @classmethod
+    def of(cls, images: Iterable[Image], debian: Mapping[str, str]) -> "Images":
+        """Raises KeyError when one of the two is missing."""
+        by_name = {image.name: image for image in images}
+        return cls(by_name["mlprivacy"], by_name["mlprivacy-dataplane"], dict(debian))
 
     def __iter__(self) -> Iterator[Image]:
         return iter((self.mlprivacy, self.dataplane))
@@ -130,7 +140,7 @@ def ensure_images(
 def set_key(description: Description, prefix: str) -> str:
     """Under what the two images are found again: everything that decides them, but Debian's archive."""
     return digest_of(
-        builder_digest(),
+        code_digest((*CODE, "build", "oci", "sbom")),
         architecture(),
         prefix,
         repr(description.epoch),
@@ -139,7 +149,7 @@ def set_key(description: Description, prefix: str) -> str:
         repr(description.tools),
         repr(sorted(description.environment.items())),
         repr(description.images),
-        description.constraints.read_bytes(),
+        description.constraints,
         description.source_digest(),
     )[:16]
 
@@ -152,7 +162,7 @@ def read_set(root: Path, key: str) -> Images | None:
         sizes = {name: int(entry["archiveBytes"]) for name, entry in document["images"].items()}
         if any(image.archive.stat().st_size != sizes[image.name] or not image.sbom.is_file() for image in made):
             return None
-        return Images(*made, debian=document["debian"])
+        return Images.of(made, document["debian"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -160,8 +170,8 @@ def read_set(root: Path, key: str) -> Images | None:
 def read_image(root: Path, name: str, entry: Mapping[str, Any]) -> Image:
     """One image as images.json has it, with paths relative to `root`."""
     layers = tuple(
-        BuiltLayer(e["name"], e["digest"], e["compressed"], e["unpacked"], tuple((p[0], p[1]) for p in e["parts"]))
-        for e in entry["layers"]
+        BuiltLayer(**{**layer, "parts": tuple((part[0], part[1]) for part in layer["parts"])})
+        for layer in entry["layers"]
     )
     archive, bill = root / entry["archive"], root / entry["sbom"]
     return Image(name, entry["repository"], entry["tag"], entry["digest"], archive, bill, layers)
@@ -176,50 +186,46 @@ def export(images: Images, output: Path) -> Images:
     """Copy archives and bills of materials to a folder, with an images.json beside them. Raises ImagesError."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        copies = []
         for image in images:
-            oci.copy(image.archive, output / f"{image.name}.tar")
-            oci.copy(image.sbom, output / f"{image.name}.cdx.json")
-        moved = Images(
-            *(
-                Image(
-                    image.name,
-                    image.repository,
-                    image.tag,
-                    image.digest,
-                    output / f"{image.name}.tar",
-                    output / f"{image.name}.cdx.json",
-                    image.layers,
-                )
-                for image in images
-            ),
-            debian=images.debian,
-        )
+            archive, bill = output / f"{image.name}.tar", output / f"{image.name}.cdx.json"
+            oci.copy(image.archive, archive)
+            oci.copy(image.sbom, bill)
+            copies.append(replace(image, archive=archive, sbom=bill))
+        moved = Images.of(copies, images.debian)
         _write_json(output / "images.json", document_of(moved, output))
     except OSError as error:
         raise ImagesError(f"The images can not be written to {output}: {error}. Name another folder.") from error
     return moved
 
 
-def trim(cache: Path | None = None) -> list[str]:
-    """Delete every set, archive and layer that the present description does not use; returns their names."""
-    root = (cache or cache_dir()) / "images"
-    description = load()
+def drop_old(root: Path, keep: int = _KEEP, younger: float = _YOUNGER) -> list[str]:
+    """Delete all but the newest sets with what only they use; returns the names. The caller holds the lock.
+
+    What was made in the last hour stays as well: a test run that is under way may be using it.
+    """
+    sets = sorted((root / "sets").glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    limit = time.time() - younger
+    used: set[str] = set()
+    for path in [path for number, path in enumerate(sets) if number < keep or path.stat().st_mtime > limit]:
+        used.add(path.name)
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            for entry in json.loads(path.read_text(encoding="utf-8"))["images"].values():
+                used |= {Path(entry["archive"]).name, Path(entry["sbom"]).name}
+                used |= {layer["folder"] for layer in entry["layers"]}
     removed = []
-    with lock(root, Progress(sys.stderr)):
-        kept = read_set(root, set_key(description, PREFIX))
-        used = {path for image in kept or () for path in (image.archive, image.sbom)}
-        used |= {root / "sets" / f"{set_key(description, PREFIX)}.json"}
-        digests = {layer.digest for image in kept or () for layer in image.layers}
-        for path in sorted([*(root / "sets").glob("*"), *(root / "archives").glob("*")]):
-            if path not in used:
-                path.unlink()
-                removed.append(path.name)
-        for folder in sorted((root / "layers").glob("*")):
-            layer = Layer.read(folder)
-            if layer is None or layer.digest not in digests:
-                shutil.rmtree(folder)
-                removed.append(folder.name)
+    for path in sorted(path for part in ("sets", "archives", "layers") for path in (root / part).glob("*")):
+        if path.name not in used and (path.stat().st_mtime <= limit or path in sets):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed.append(path.name)
     return removed
+
+
+def trim(cache: Path | None = None) -> list[str]:
+    """Delete every set but the newest, with what only they use; returns the names. Raises ImagesError."""
+    root = (cache or cache_dir()) / "images"
+    with lock(root, Progress(sys.stderr)):
+        return drop_old(root, keep=1, younger=0)
 
 
 @contextlib.contextmanager
@@ -244,9 +250,7 @@ def lock(root: Path, progress: Saying) -> Iterator[None]:
         yield
 
 
-def _build(
-    description: Description, root: Path, key: str, prefix: str, progress: Saying, *, fresh: bool
-) -> None:
+def _build(description: Description, root: Path, key: str, prefix: str, progress: Saying, *, fresh: bool) -> None:
     staging = root / "staging"
     shutil.rmtree(staging, ignore_errors=True)  # what a killed build left; we hold the lock
     staging.mkdir(parents=True)
@@ -257,8 +261,9 @@ def _build(
         workshop.forget_base()
     made = [_make(workshop, image, root, prefix) for image in description.images]
     dates = workshop.base_layer().made_from
-    _write_json(root / "sets" / f"{key}.json", document_of(Images(*made, debian=dates), root))
+    _write_json(root / "sets" / f"{key}.json", document_of(Images.of(made, dates), root))
     shutil.rmtree(staging, ignore_errors=True)
+    drop_old(root)
     progress.say(f"Built the two images in {time.monotonic() - begun:.0f} s.")
 
 
@@ -279,7 +284,7 @@ def _make(workshop: Workshop, image: ImageSpec, root: Path, prefix: str) -> Imag
     partial = root / "staging" / bill.name
     sbom.write(partial, sbom.sbom_of(description, image, layers, manifest.digest))
     partial.rename(bill)
-    built = tuple(BuiltLayer(x.name, x.digest, x.compressed, x.unpacked, _parts(x)) for x in layers)
+    built = tuple(BuiltLayer(x.name, x.digest, x.compressed, x.unpacked, _parts(x), x.path.parent.name) for x in layers)
     return Image(image.name, repository, description.version, manifest.digest, archive, bill, built)
 
 
@@ -306,6 +311,7 @@ def _entry(image: Image, base: Path) -> dict[str, Any]:
                 "compressed": layer.compressed,
                 "unpacked": layer.unpacked,
                 "parts": [list(part) for part in layer.parts],
+                "folder": layer.folder,
             }
             for layer in image.layers
         ],

@@ -45,7 +45,9 @@ def architecture() -> str:
     """Debian's word for this machine. Raises ImagesError on a machine without Debian's tools."""
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing:
-        raise ImagesError(f"This machine has no {', '.join(missing)}: the images are made of Debian packages. {_REMEDY}")
+        raise ImagesError(
+            f"This machine has no {', '.join(missing)}: the images are made of Debian packages. {_REMEDY}"
+        )
     return _run(["dpkg", "--print-architecture"]).strip()
 
 
@@ -62,7 +64,9 @@ def select(debian: Debian, work: Path, archives: Path) -> Selection:
     # What is in the folder of archives is not printed, so this asks with an empty one.
     (work / "none" / "partial").mkdir(parents=True, exist_ok=True)
     empty = ["-o", f"Dir::Cache::archives={work / 'none'}"]
-    plan = _run([*names, *empty, "--print-uris"], f"apt can not resolve the packages of images.toml for {debian.suite}.")
+    plan = _run(
+        [*names, *empty, "--print-uris"], f"apt can not resolve the packages of images.toml for {debian.suite}."
+    )
     _run([*names, "--download-only", "--yes"], _network("download Debian packages"))
     files = [line.split()[1] for line in plan.splitlines() if line.startswith("'")]
     wanted = [f"{name}={version}" for name, version in map(_name_and_version, files)]

@@ -2,9 +2,8 @@
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,34 +60,18 @@ class Description:
     environment: Mapping[str, str]
     images: tuple[ImageSpec, ...]
     entry_points: Mapping[str, str]
-    checkout: Path = CHECKOUT
-
-    @property
-    def constraints(self) -> Path:
-        return self.checkout / "constraints.txt"
+    # Read once, so that an edit during a build can not give a layer another content than its key says.
+    constraints: str = field(repr=False)
+    sources: Mapping[str, bytes] = field(repr=False)
 
     @property
     def site_packages(self) -> str:
         """Where wheels go: the folder outside Debian's own that Debian's Python reads."""
         return f"usr/local/lib/python{self.debian.python}/dist-packages"
 
-    @cached_property
-    def source_files(self) -> tuple[Path, ...]:
-        """Every file that the wheel of mlprivacy is built from, sorted."""
-        files: list[Path] = []
-        for name in SOURCES:
-            path = self.checkout / name
-            files += [path] if path.is_file() else [file for file in path.rglob("*") if _is_source(file)]
-        return tuple(sorted(files))
-
     def source_digest(self) -> str:
-        return digest_of(
-            *(
-                part
-                for file in self.source_files
-                for part in (file.relative_to(self.checkout).as_posix(), file.read_bytes())
-            )
-        )
+        """Changes with any file that the wheel of mlprivacy is built from."""
+        return digest_of(*(part for item in sorted(self.sources.items()) for part in item))
 
 
 def load(checkout: Path = CHECKOUT, description: Path = HERE / "images.toml") -> Description:
@@ -113,8 +96,11 @@ def load(checkout: Path = CHECKOUT, description: Path = HERE / "images.toml") ->
             environment={str(key): str(value) for key, value in document["environment"].items()},
             images=tuple(_image(name, entry, project, users) for name, entry in sorted(document["images"].items())),
             entry_points={str(name): str(target) for name, target in project["scripts"].items()},
-            checkout=checkout,
+            constraints=(checkout / "constraints.txt").read_text(encoding="utf-8"),
+            sources=_read_sources(checkout),
         )
+    except OSError as error:
+        raise ImagesError(f"The checkout {checkout} can not be read: {error}. Is it complete?") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ImagesError(
             f"{description} is not a description of images: {type(error).__name__}: {error}. Mend the file."
@@ -132,13 +118,9 @@ def digest_of(*parts: str | bytes) -> str:
     return hasher.hexdigest()
 
 
-def builder_digest() -> str:
-    """Changes with the code that decides the content of a layer or of an archive."""
-    files = [path for path in sorted(HERE.glob("*.py")) if path.name not in _NOT_CONTENT]
-    return digest_of(*(part for path in files for part in (path.name, path.read_bytes())))
-
-
-_NOT_CONTENT: Final = ("__init__.py", "__main__.py", "dockerfile.py", "errors.py", "kind.py", "report.py")
+def code_digest(modules: Iterable[str]) -> str:
+    """Changes with the code of these modules of this package."""
+    return digest_of(*(part for name in modules for part in (name, (HERE / f"{name}.py").read_bytes())))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -148,8 +130,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ImagesError(f"{path} can not be read: {error}. Mend the file.") from error
 
 
-def _is_source(file: Path) -> bool:
-    return file.is_file() and "__pycache__" not in file.parts and file.suffix not in (".pyc", ".so")
+def _read_sources(checkout: Path) -> dict[str, bytes]:
+    """Content of every file that goes into the wheel, by its path in the checkout."""
+    read = {}
+    for name in SOURCES:
+        path = checkout / name
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            parts = file.relative_to(checkout).parts
+            if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+                read["/".join(parts)] = file.read_bytes()
+    return read
 
 
 def _strings(value: object, where: str) -> tuple[str, ...]:

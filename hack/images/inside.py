@@ -43,7 +43,7 @@ def compress(source: str, target: str) -> None:
 def build_wheel(project: str, tools: str, output: str) -> None:
     """Build the wheel of the project with the build tools in the folder `tools`; prints the wheel's name."""
     sys.path.insert(0, tools)
-    from hatchling.build import build_wheel as build  # noqa: PLC0415 - found on the path set above
+    from hatchling.build import build_wheel as build  # type: ignore[import-not-found]  # noqa: PLC0415
 
     os.chdir(project)
     sys.stdout.write(build(output) + "\n")

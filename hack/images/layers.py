@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from images import debian, wheels
 from images.base import base_tree
-from images.description import HERE, PROJECT, Description, ImageSpec, builder_digest, digest_of
+from images.description import HERE, Description, ImageSpec, code_digest, digest_of
 from images.errors import ImagesError
 from images.tree import Tree, file, read_bytecode, tar_of, write
 
+# The modules of this package that decide what is in a layer.
+CODE: Final = ("base", "debian", "description", "inside", "layers", "tree", "wheels")
 BLOB: Final = "layer.tar.gz"
 _STAMP: Final = "layer.json"
-_TREE: Final = "layer.tar"
 _ROOT: Final = "root"
 _LIBRARIES: Final = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _LOADERS: Final = {"amd64": "usr/lib64/ld-linux-x86-64.so.2", "arm64": "usr/lib/ld-linux-aarch64.so.1"}
@@ -74,10 +75,12 @@ class Workshop:
         self.machine = debian.architecture()
         if self.machine not in _LOADERS:
             known = " and ".join(sorted(_LOADERS))
-            raise ImagesError(f"The images are made for {known}; this machine is {self.machine}. Build on one of those.")
+            raise ImagesError(
+                f"The images are made for {known}; this machine is {self.machine}. Build on one of those."
+            )
         self._cache = cache
         self._say = say
-        self._builder = builder_digest()
+        self._builder = code_digest(CODE)
 
     def base_key(self) -> str:
         """What the base layer is made from, but for the state of Debian's archive."""
@@ -91,8 +94,9 @@ class Workshop:
 
     def wheels_layer(self, image: ImageSpec) -> Layer:
         """The wheels of others. Raises ImagesError."""
-        constraints = self.description.constraints.read_bytes()
-        key = digest_of(self._builder, self.base_layer().digest, constraints, *image.requirements, *self.description.tools)
+        described = self.description
+        wanted = [described.constraints, *image.requirements, *described.tools]
+        key = digest_of(self._builder, self.base_layer().digest, *wanted)
         return self._made(f"{image.name}-wheels", key[:16], lambda work: self._make_wheels(image, work))
 
     def app_layer(self, image: ImageSpec) -> Layer:
@@ -101,7 +105,7 @@ class Workshop:
             self._builder,
             self.base_layer().digest,
             self.description.source_digest(),
-            self.description.constraints.read_bytes(),
+            self.description.constraints,
             *self.description.tools,
             *image.entrypoint,
         )
@@ -110,10 +114,6 @@ class Workshop:
     def forget_base(self) -> None:
         """Let the next base layer be made from the state that Debian's archive has then."""
         shutil.rmtree(self._folder("base", self.base_key()), ignore_errors=True)
-
-    def trees(self, layer: Layer) -> Path:
-        """The layer as a tar archive that is not compressed."""
-        return layer.path.with_name(_TREE)
 
     def _folder(self, name: str, key: str) -> Path:
         return self._cache / "layers" / f"{name}-{key}"
@@ -131,8 +131,8 @@ class Workshop:
         publish = work / "publish"
         publish.mkdir(exist_ok=True)
         archive = tar_of(draft.tree, self.description.epoch)
-        (publish / _TREE).write_bytes(archive)
-        self._inside(draft.root, "compress", publish / _TREE, publish / BLOB)
+        (work / "layer.tar").write_bytes(archive)
+        self._inside(draft.root, "compress", work / "layer.tar", publish / BLOB)
         blob = (publish / BLOB).read_bytes()
         stamp = {
             "name": name,
@@ -195,10 +195,10 @@ class Workshop:
     def project_wheel(self, target: Path) -> wheels.Wheel:
         """The wheel of mlprivacy, built from a clean copy of its sources. Raises ImagesError."""
         copy = target / "source"
-        for path in self.description.source_files:
-            place = copy / path.relative_to(self.description.checkout)
+        for path, content in self.description.sources.items():
+            place = copy / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+            place.write_bytes(content)
         name = self._inside(self._base_root, "wheel", copy, self._tools, target).strip().splitlines()[-1]
         return wheels.read(target / name)
 
@@ -218,7 +218,7 @@ class Workshop:
 
     @cached_property
     def _tools(self) -> Path:
-        key = digest_of(*self.description.tools, self.description.constraints.read_bytes())[:16]
+        key = digest_of(*self.description.tools, self.description.constraints)[:16]
         target = self._cache / "tools" / key
         if not target.is_dir():
             partial = target.with_name(f"{key}.partial")
@@ -266,6 +266,3 @@ def _script(python: str, target: str) -> str:
     """What starts a command. The kernel runs it: no shell is needed, and the process is the command's own."""
     module, _, function = target.partition(":")
     return f"#!/usr/bin/python{python}\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
-
-
-__all__ = ["PROJECT", "Component", "Layer", "Workshop"]

@@ -88,7 +88,9 @@ def index_of(manifest: Manifest, repository: str, tag: str, machine: str) -> dic
     }
 
 
-def write_archive(path: Path, manifest: Manifest, index: Mapping[str, Any], layers: Sequence[Layer], epoch: int) -> None:
+def write_archive(
+    path: Path, manifest: Manifest, index: Mapping[str, Any], layers: Sequence[Layer], epoch: int
+) -> None:
     """Write the archive. Two archives of the same image are the same byte for byte."""
     blobs: dict[str, bytes | Path] = {manifest.digest: manifest.manifest, _digest(manifest.config): manifest.config}
     blobs.update({layer.digest: layer.path for layer in layers})

@@ -15,7 +15,9 @@ def report(images: Images) -> str:
     lines = [line for image in images for line in (*_image(image), "")]
     beyond = sum(layer.compressed for layer in images.mlprivacy.layers[1:])
     verdict = "within" if beyond <= TARGET else "ABOVE"
-    lines.append(f"The operator's layers beyond the base: {mib(beyond)} compressed, {verdict} the {mib(TARGET)} allowed.")
+    lines.append(
+        f"The operator's layers beyond the base: {mib(beyond)} compressed, {verdict} the {mib(TARGET)} allowed."
+    )
     dates = ", ".join(f"{suite} of {date}" for suite, date in sorted(images.debian.items()))
     lines.append(f"Debian packages: {dates}.")
     return "\n".join(lines)

@@ -3,10 +3,12 @@
 import base64
 import csv
 import hashlib
+import importlib.util
 import io
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ def download(description: Description, requirements: Sequence[str], machine: str
     options = ["--python-version", version, "--implementation", "cp", "--only-binary", ":all:"]
     options += [f"--abi={abi}" for abi in (f"cp{version.replace('.', '')}", "abi3", "none")]
     options += [f"--platform={tag}_{_MACHINES[machine]}" for tag in _MANYLINUX]
-    _pip(["download", "--dest", str(target), "-c", str(description.constraints), *options, *requirements])
+    _pip(["download", "--dest", str(target), *options, *requirements], description.constraints)
     found = tuple(sorted((read(path) for path in target.glob("*.whl")), key=lambda wheel: wheel.name.lower()))
     pins = read_pins(description.constraints)
     for wheel in found:
@@ -63,7 +65,7 @@ def download(description: Description, requirements: Sequence[str], machine: str
 def install_tools(description: Description, target: Path) -> Path:
     """The build tools of the project's own wheel, below `target`. Raises ImagesError."""
     options = ["--target", str(target), "--no-deps", "--no-compile", "--only-binary", ":all:"]
-    _pip(["install", *options, "-c", str(description.constraints), *description.tools])
+    _pip(["install", *options, *description.tools], description.constraints)
     return target
 
 
@@ -100,9 +102,9 @@ def unpack(wheel: Wheel, site_packages: str) -> Tree:
     return tree
 
 
-def read_pins(constraints: Path) -> Mapping[str, str]:
+def read_pins(constraints: str) -> Mapping[str, str]:
     """Version by canonical name."""
-    lines = (line.split("#", 1)[0].strip() for line in constraints.read_text(encoding="utf-8").splitlines())
+    lines = (line.split("#", 1)[0].strip() for line in constraints.splitlines())
     return {canonical(name): version for name, version in (line.split("==", 1) for line in lines if "==" in line)}
 
 
@@ -126,9 +128,18 @@ def _record_sum(data: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def _pip(arguments: Sequence[str]) -> None:
-    argv = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", *arguments[1:]]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+def _pip(arguments: Sequence[str], constraints: str) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise ImagesError(
+            f"This Python ({sys.executable}) has no pip. Use that of `make setup`, or install python3-pip."
+        )
+    with tempfile.NamedTemporaryFile("w", prefix="constraints-", suffix=".txt") as pins:
+        pins.write(constraints)
+        pins.flush()
+        argv = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", "-c", pins.name]
+        done = subprocess.run(
+            [*argv, *arguments[1:]], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise ImagesError(
