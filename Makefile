@@ -2,10 +2,12 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 DIR ?= build/dev
+NODE_DIR ?= build/node
 export PYTHONPATH := hack
 .DEFAULT_GOAL := help
 
-.PHONY: help setup binaries demo test test-unit test-cluster dev-up dev-down dev-status lint format generate bench clean
+.PHONY: help setup binaries images demo test test-unit test-cluster test-node test-chaos dev-up dev-down dev-status \
+  node-up node-down node-status kind-up lint format generate bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -27,6 +29,27 @@ test-unit: setup ## the tests that need no cluster
 
 test-cluster: binaries ## the tests on a real API server
 	@$(PY) -m pytest -q tests/cluster
+
+test-node: setup ## the tests on real pods (root; on the node of node-up, or USE_EXISTING_CLUSTER=true)
+	@$(PY) -m node prepare >/dev/null && $(PY) -m pytest -q tests/node
+
+test-chaos: setup ## kill and freeze processes of a node of its own under load (root; CHAOS_SECONDS=120)
+	@$(PY) -m node prepare >/dev/null && $(PY) -m pytest -q -s tests/chaos
+
+images: setup ## build the two container images, without an engine or a registry
+	@$(PY) -m images build
+
+node-up: setup ## start a cluster of one node with real pods (root), print its KUBECONFIG
+	@$(PY) -m node up --dir $(NODE_DIR)
+
+node-down: setup ## stop exactly what node-up started
+	@$(PY) -m node down --dir $(NODE_DIR)
+
+node-status: setup ## say what runs
+	@$(PY) -m node status --dir $(NODE_DIR)
+
+kind-up: setup ## build the images, make a kind cluster, install the chart (needs kind, docker and helm)
+	@$(PY) -m images.kind
 
 dev-up: binaries ## start a control plane and the operator, leave them running
 	@$(PY) -m devstack up --dir $(DIR)
@@ -51,5 +74,5 @@ generate: setup ## everything that is made from the code: CRDs, their copy in th
 bench: binaries ## the targets, measured; results under build/bench
 	@$(PY) tests/bench/run.py
 
-clean: dev-down ## remove build and .venv (the cache of binaries stays)
+clean: dev-down node-down ## remove build and .venv (the cache of binaries stays)
 	@rm -rf build .venv

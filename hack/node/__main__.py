@@ -11,8 +11,11 @@ from controlplane.client import CommandError
 from controlplane.components import COMPONENTS
 from controlplane.processes import ControlPlaneError
 from controlplane.runs import locked
+from images.build import ensure_images
+from images.errors import ImagesError
 from node.cluster import NodeCluster, running_in, stop_in
 from node.components import NODE_COMPONENTS
+from node.operator import references
 from node.requirements import unsupported
 
 
@@ -28,6 +31,14 @@ def _screen() -> Callable[[str], None]:
 def _build(arguments: argparse.Namespace) -> int:
     for name, path in sorted(ensure_binaries(components=(*COMPONENTS, *NODE_COMPONENTS)).items()):
         print(f"{name}\t{path}")
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    _build(arguments)
+    if references() is None:
+        for image in ensure_images():
+            print(f"{image.tagged}\t{image.archive}")
     return 0
 
 
@@ -72,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="node", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build or find every binary").set_defaults(run=_build)
+    prepare = commands.add_parser("prepare", help="build or find every binary and both images")
+    prepare.set_defaults(run=_prepare)
     commands.add_parser("check", help="say whether a node can run on this machine").set_defaults(run=_check)
     up = commands.add_parser("up", help="start a node and leave it running; prints its KUBECONFIG")
     up.add_argument("--no-enforcer", action="store_true", help="as a cluster whose network plugin ignores policies")
@@ -85,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (BuildError, ControlPlaneError, CommandError) as error:
+    except (BuildError, ControlPlaneError, CommandError, ImagesError) as error:
         print(f"node: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
