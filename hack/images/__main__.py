@@ -1,4 +1,4 @@
-"""Command line: build the images, show what was built, or write the Dockerfile."""
+"""Command line: build the images, show what was built, lay it out as folders, or write the Dockerfile."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from controlplane.build import Progress, cache_dir
+from images import dockerfile
 from images.build import PREFIX, ensure_images, export, read_set, set_key, trim
 from images.description import load
 from images.errors import ImagesError
@@ -22,6 +23,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--trim", action="store_true", help="delete images and layers of other versions from the cache")
     show = commands.add_parser("show", help="say what the cache has for this checkout; exit code 1 when nothing")
     show.add_argument("-o", dest="form", choices=["text", "json"], default="text")
+    commands.add_parser("dockerfile", help="print the Dockerfile that agrees with images.toml")
+    rootfs = commands.add_parser("rootfs", help="lay the files of both images out below a folder")
+    rootfs.add_argument("folder", type=Path)
     for command in (build, show):
         command.add_argument(
             "--repository",
@@ -58,7 +62,18 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"build": _build, "show": _show}
+def _dockerfile(_: argparse.Namespace) -> int:
+    print(dockerfile.text_of(load()), end="")
+    return 0
+
+
+def _rootfs(arguments: argparse.Namespace) -> int:
+    for folder in dockerfile.rootfs(arguments.folder):
+        print(folder)
+    return 0
+
+
+_COMMANDS = {"build": _build, "show": _show, "dockerfile": _dockerfile, "rootfs": _rootfs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -98,9 +98,40 @@ def write_archive(
         for name in ("blobs", "blobs/sha256"):
             archive.addfile(_info(name, epoch, kind=tarfile.DIRTYPE))
         for digest in sorted(blobs):
-            _add(archive, "blobs/sha256/" + digest.removeprefix("sha256:"), blobs[digest], epoch)
+            _add(archive, _blob(digest), blobs[digest], epoch)
         _add(archive, "index.json", _json(index), epoch)
         _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}), epoch)
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Lay the files of an image out in a folder, layer over layer, with modes and times; owners when run as root."""
+    with tarfile.open(archive) as outer:
+        for name in _layer_blobs(outer):
+            with tarfile.open(fileobj=outer.extractfile(name), mode="r:gz") as layer:
+                layer.extractall(folder, filter="fully_trusted")  # noqa: S202 - an archive of ours
+
+
+def read_config(archive: Path) -> dict[str, Any]:
+    """The configuration of the image in an archive."""
+    with tarfile.open(archive) as outer:
+        return _read(outer, _blob(_read_manifest(outer)["config"]["digest"]))
+
+
+def _layer_blobs(outer: tarfile.TarFile) -> list[str]:
+    return [_blob(layer["digest"]) for layer in _read_manifest(outer)["layers"]]
+
+
+def _read_manifest(outer: tarfile.TarFile) -> dict[str, Any]:
+    return _read(outer, _blob(_read(outer, "index.json")["manifests"][0]["digest"]))
+
+
+def _read(outer: tarfile.TarFile, name: str) -> dict[str, Any]:
+    stream = outer.extractfile(name)
+    return dict(json.load(stream)) if stream else {}
+
+
+def _blob(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")
 
 
 def timestamp(epoch: int) -> str:

@@ -1,0 +1,1 @@
+"""The real kind, built to prove that kind-config.yaml is one that it takes."""
