@@ -16,6 +16,10 @@ PONG: Final = b"mlprivacy-pong:"  # not a ping, so two canaries never answer eac
 MESSAGE_BYTES: Final = len(PING) + NONCE_BYTES
 PURPOSE: Final = "mlprivacy.dev/seal/v1"
 
+# Exit codes of the seal probe that say where to look. Any other but 0 is a fault of the probe or of its pod.
+EXIT_NOT_ENFORCED: Final = 3  # the canary answered: NetworkPolicy is not enforced for the pod
+EXIT_NOT_CONFIRMED: Final = 4  # the canary did not answer, and the collector did not confirm that it was alive
+
 
 def ping(nonce: bytes) -> bytes:
     """What a client sends to the canary."""

@@ -22,7 +22,7 @@ from mlprivacy.dataplane.counters import Counters
 from mlprivacy.dataplane.outcome import Outcome
 from mlprivacy.dataplane.rate import Bucket
 from mlprivacy.dataplane.settings import Settings
-from mlprivacy.dataplane.sidecar import Sidecar
+from mlprivacy.dataplane.sidecar import Sidecar, told
 
 ROLE: Final = "accountant"
 MAX_LINE: Final = 64 << 10  # bytes of a message
@@ -172,11 +172,12 @@ def _bind(path: Path) -> socket.socket:
     return sock
 
 
+@told
 async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
     """Runs the accountant until ``stop`` is set.
 
-    Raises SettingsError, LogError when its log can not be continued, OSError when socket, port or folder can not be
-    had.
+    A log that can not be continued is its outcome. Raises SettingsError, OSError when socket, port or folder can not
+    be had.
     """
     counters = Counters({_MESSAGES: "Messages recorded, by type", _ERRORS: "Messages refused, by reason"})
     sidecar = Sidecar(ROLE, settings.attempt, settings.log, counters)

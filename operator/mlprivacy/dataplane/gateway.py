@@ -9,7 +9,7 @@ from mlprivacy.dataplane import http
 from mlprivacy.dataplane.counters import Counters
 from mlprivacy.dataplane.outcome import Outcome
 from mlprivacy.dataplane.settings import Settings
-from mlprivacy.dataplane.sidecar import Sidecar
+from mlprivacy.dataplane.sidecar import Sidecar, told
 
 ROLE: Final = "gateway"
 RECORD_EVERY: Final = 1.0  # seconds: refusals are counted into one record, so that clients can not fill the log
@@ -50,10 +50,12 @@ class Gateway:
                 await self.record()
 
 
+@told
 async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
     """Runs the gateway until ``stop`` is set.
 
-    Raises SettingsError, LogError when its log can not be continued, OSError when a port or the folder can not be had.
+    A log that can not be continued is its outcome. Raises SettingsError, OSError when a port or the folder can not be
+    had.
     """
     port = settings.gateway_port
     sidecar = Sidecar(ROLE, settings.attempt, settings.log, Counters({_REFUSED: "Requests refused, by reason"}))

@@ -25,7 +25,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from mlprivacy.api import names
 from mlprivacy.audit.canary import reach
 from mlprivacy.audit.record import RecordError, utc_now
-from mlprivacy.audit.seal import NONCE_BYTES, CanaryAddress, confirmation_bytes
+from mlprivacy.audit.seal import (
+    EXIT_NOT_CONFIRMED,
+    EXIT_NOT_ENFORCED,
+    NONCE_BYTES,
+    CanaryAddress,
+    confirmation_bytes,
+)
 from mlprivacy.dataplane import http
 from mlprivacy.dataplane.outcome import Outcome
 from mlprivacy.dataplane.settings import (
@@ -41,6 +47,7 @@ WINDOW: Final = 1.0  # seconds between a nonce and the second observation at mos
 TRY: Final = 0.4  # seconds one observation waits for answers
 PAUSE: Final = 0.1  # seconds between observations of the probe's own loop
 MAX_NONCES: Final = 256
+LATELY: Final = 5.0  # seconds before the end in which an answer of the canary still counts: one may be lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,10 @@ class SealProbe:
         self.sealed = asyncio.Event()
         self.observations = 0
         self.reached = 0
+        self.asked = 0  # nonces given out: who asks can reach the pod
         self.refused = 0  # confirmations that were not the collector's, or too old
         self.last: Observation | None = None
+        self.last_reached: Observation | None = None
 
     async def observe(self) -> Observation:
         """Looks at the canary once, all addresses and both protocols at the same time."""
@@ -81,7 +90,9 @@ class SealProbe:
         ways = await asyncio.gather(*(reach(address, TRY) for address in self._canary))
         self.last = Observation(began, at, any(way.tcp for way in ways), any(way.udp for way in ways))
         self.observations += 1
-        self.reached += self.last.reached
+        if self.last.reached:
+            self.reached += 1
+            self.last_reached = self.last
         return self.last
 
     async def watch(self) -> None:
@@ -97,6 +108,7 @@ class SealProbe:
         if request.method == "GET":
             observation = await self.observe()
             nonce = secrets.token_hex(NONCE_BYTES)
+            self.asked += 1
             self._nonces[nonce] = time.monotonic()
             while len(self._nonces) > MAX_NONCES:
                 self._nonces.popitem(last=False)
@@ -134,18 +146,26 @@ class SealProbe:
             return None
         return str(nonce)
 
-    def why_not(self) -> str:
-        """The sentence for a pod that was not sealed in time."""
-        if self.last is not None and self.last.reached:
-            ways = " and ".join(way for way, open_ in (("TCP", self.last.tcp), ("UDP", self.last.udp)) if open_)
-            return (
+    def why_not(self) -> Outcome:
+        """Code and sentence for a pod that was not sealed in time."""
+        seen = self.last_reached
+        if seen is not None and time.monotonic() - seen.began <= LATELY:
+            ways = " and ".join(way for way, open_ in (("TCP", seen.tcp), ("UDP", seen.udp)) if open_)
+            return Outcome(
+                EXIT_NOT_ENFORCED,
                 f"The pod is not sealed: the canary still answered over {ways}. NetworkPolicy is not enforced for this "
-                "pod; install a network plugin that enforces it, or see why its rules did not arrive."
+                "pod; install a network plugin that enforces it, or see why its rules did not arrive.",
             )
         refused = f" {self.refused} were refused as spoofed or late." if self.refused else ""
-        return (
-            f"The pod looks sealed, but the collector did not confirm in time that its canary was alive.{refused} "
-            f"See that the collector runs and reaches the pod's port {names.PORT_SEAL}."
+        where = (
+            "It asked, and could not say that its canary is alive: see the collector's log and mlprivacy_canary_alive."
+            if self.asked
+            else f"Nobody asked: see that the collector runs and reaches the pod's port {names.PORT_SEAL}."
+        )
+        return Outcome(
+            EXIT_NOT_CONFIRMED,
+            "The pod looks sealed, but the collector did not confirm in time that its canary was alive."
+            f"{refused} {where}",
         )
 
 
@@ -182,7 +202,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
             return Outcome(0, "The pod is sealed: the canary was alive and this pod did not reach it.")
     if stop.is_set():
         return Outcome(143, "The seal probe was stopped before the pod was seen to be sealed.")
-    return Outcome(1, probe.why_not())
+    return probe.why_not()
 
 
 async def _forever(watching: Coroutine[None, None, None]) -> bool:

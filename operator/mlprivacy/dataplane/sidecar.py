@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,15 +21,31 @@ from mlprivacy import __version__
 from mlprivacy.api import names
 from mlprivacy.audit.chain import LogError
 from mlprivacy.audit.log import AuditLog
-from mlprivacy.audit.record import Event, Receipt, Subject, event_id, utc_now
+from mlprivacy.audit.record import Event, Receipt, RecordError, Subject, event_id, utc_now
 from mlprivacy.dataplane import http
 from mlprivacy.dataplane.counters import Counters
+from mlprivacy.dataplane.outcome import Outcome
+from mlprivacy.dataplane.settings import Settings
 
 SEGMENT_BYTES: Final = 4 << 20
 REMEMBER: Final = 16  # ids; every message is an event of its own, so there is nothing to recognise
 PAGE_LINES: Final = 500
 PAGE_BYTES: Final = 256 << 10
 FLUSH: Final = 1.5  # seconds that closing the log may take at SIGTERM
+
+Run = Callable[[Settings, asyncio.Event], Awaitable[Outcome]]
+
+
+def told(run: Run) -> Run:
+    """``run`` whose log's errors become its last words."""
+
+    async def telling(settings: Settings, stop: asyncio.Event) -> Outcome:
+        try:
+            return await run(settings, stop)
+        except (LogError, RecordError) as error:
+            return Outcome(1, str(error))
+
+    return telling
 
 
 class Sidecar:

@@ -17,6 +17,7 @@ from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.metrics import CollectorMetrics
 from mlprivacy.audit.puller import Pod, Puller
 from mlprivacy.audit.record import Record
+from mlprivacy.audit.seal import EXIT_NOT_CONFIRMED
 from mlprivacy.audit.verify import Wrong, verify
 
 KEY = Ed25519PrivateKey.generate()
@@ -124,7 +125,7 @@ async def test_nothing_is_confirmed_while_the_canary_is_dead_or_the_attempt_anot
     pulling.canary = alive
     async with pulling.run() as puller:
         probe = await pod.start("seal", **seal_environment, MLPRIVACY_SEAL_DEADLINE="2")
-        assert await probe.wait() == 1
+        assert await probe.wait() == EXIT_NOT_CONFIRMED
         assert "did not confirm" in pod.termination
         assert state(puller)["stage"] == "waiting"
     assert pulling.records("seal") == []

@@ -9,6 +9,7 @@ import contextlib
 import json
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,7 +18,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mlprivacy.api import names
 from mlprivacy.audit.canary import Canary, alive, reach
-from mlprivacy.audit.seal import PONG, CanaryAddress, answer, confirmation_bytes, ping
+from mlprivacy.audit.seal import (
+    EXIT_NOT_CONFIRMED,
+    EXIT_NOT_ENFORCED,
+    PONG,
+    CanaryAddress,
+    answer,
+    confirmation_bytes,
+    ping,
+)
+from mlprivacy.dataplane.seal import Observation, SealProbe
 
 KEY = Ed25519PrivateKey.generate()
 ATTEMPT = "6f1c-1"
@@ -95,7 +105,7 @@ async def test_an_open_way_out_is_named_in_the_termination_message(pod: Any, can
     found = await offer(pod)
     assert found["observation"]["reached"] is True
     assert await post(pod, confirmation(found["nonce"])) == 409
-    assert await probe.wait() == 1
+    assert await probe.wait() == EXIT_NOT_ENFORCED
     assert "NetworkPolicy is not enforced" in pod.termination
     assert "TCP and UDP" in pod.termination
 
@@ -107,7 +117,7 @@ async def test_one_open_protocol_is_a_way_out(pod: Any, canary: CanaryAddress, c
     found = await offer(pod)
     assert found["observation"][way] is True
     assert await post(pod, confirmation(found["nonce"])) == 409
-    assert await probe.wait() == 1
+    assert await probe.wait() == EXIT_NOT_ENFORCED
     assert f"over {way.upper()}." in pod.termination
 
 
@@ -116,7 +126,7 @@ async def test_each_of_several_canaries_must_be_out_of_reach(
 ) -> None:
     probe = await pod.start("seal", **seal_environment(closed, canary, deadline=3))
     assert await post(pod, confirmation((await offer(pod))["nonce"])) == 409
-    assert await probe.wait() == 1
+    assert await probe.wait() == EXIT_NOT_ENFORCED
 
 
 async def test_the_pod_is_sealed_once_its_rules_arrive(pod: Any, closed: CanaryAddress) -> None:
@@ -129,8 +139,25 @@ async def test_the_pod_is_sealed_once_its_rules_arrive(pod: Any, closed: CanaryA
 
 async def test_without_a_confirmation_the_probe_gives_up_at_its_deadline(pod: Any, closed: CanaryAddress) -> None:
     probe = await pod.start("seal", **seal_environment(closed, deadline=0.5))
-    assert await probe.wait() == 1
+    assert await probe.wait() == EXIT_NOT_CONFIRMED
     assert "did not confirm" in pod.termination
+    assert "Nobody asked" in pod.termination
+
+
+async def test_a_collector_that_asks_and_can_not_confirm_is_told_from_one_that_never_asks(
+    pod: Any, closed: CanaryAddress
+) -> None:
+    probe = await pod.start("seal", **seal_environment(closed, deadline=3))
+    await offer(pod)
+    assert await probe.wait() == EXIT_NOT_CONFIRMED
+    assert "mlprivacy_canary_alive" in pod.termination
+
+
+async def test_one_lost_answer_at_the_end_does_not_send_people_to_the_collector(canary: CanaryAddress) -> None:
+    probe = SealProbe((canary,), ATTEMPT, KEY.public_key())
+    assert (await probe.observe()).reached
+    probe.last = Observation(time.monotonic(), "2026-03-01T12:00:00Z", tcp=False, udp=False)
+    assert probe.why_not().code == EXIT_NOT_ENFORCED
 
 
 async def test_spoofed_replayed_and_foreign_confirmations_are_refused(pod: Any, closed: CanaryAddress) -> None:
