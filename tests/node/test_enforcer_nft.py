@@ -1,127 +1,25 @@
 """Compiled rulesets in a real kernel: real TCP, UDP, SCTP and ICMP packets between network namespaces.
 
 One namespace is the node, four are pods behind veths that it routes (as the CNI plugin `ptp` does), one is a host
-outside. All of them are anonymous: they are held by descriptors of this process and gone with it, whatever happens.
-Nothing here needs an API server; no packet leaves the namespaces.
+outside. Nothing here needs an API server; no packet leaves the namespaces.
 """
 
 import contextlib
-import ctypes
 import os
-import select
 import shutil
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from node.enforcer.compiler import compile_policies
+from node.enforcer.lab import Host, family_of, listener, ping, plug, reaches, sctp, tcp, udp
 from node.enforcer.render import REMOVE, TABLE, chains, render
 
-CLONE_NEWNET = 0x40000000
-# Longer than any answer within one machine takes, even a busy one; only denied datagrams wait for it.
-PATIENCE = 1.0
-
-T = TypeVar("T")
 Json = dict[str, Any]
-
-
-# --- namespaces ------------------------------------------------------------------------------------------------------
-
-
-def call_libc(name: str, *arguments: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
-
-
-def in_own_thread(action: Callable[[], T]) -> T:
-    """Run it in a thread that ends afterwards: a thread that changed its namespace is of no other use."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(action())
-        except BaseException as error:  # noqa: BLE001 - handed on to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-@dataclass
-class Host:
-    """A network namespace with the addresses of its one interface (the node has several)."""
-
-    name: str
-    v4: str
-    v6: str
-    fd: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        def create() -> int:
-            call_libc("unshare", CLONE_NEWNET)
-            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-        self.fd = in_own_thread(create)
-        self.run("ip", "link", "set", "lo", "up")
-
-    @property
-    def path(self) -> str:
-        return f"/proc/{os.getpid()}/fd/{self.fd}"
-
-    def inside(self, action: Callable[[], T]) -> T:
-        def enter() -> T:
-            call_libc("setns", self.fd, CLONE_NEWNET)
-            return action()
-
-        return in_own_thread(enter)
-
-    def run(self, *command: str, given: str = "") -> str:
-        nsenter = ["nsenter", f"--net={self.path}", *command]
-        done = subprocess.run(nsenter, input=given, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} in {self.name}: {done.stderr.strip()}\n{given}")
-        return done.stdout
-
-    def sysctl(self, name: str, value: int) -> None:
-        self.inside(lambda: Path("/proc/sys/net", name).write_text(str(value), encoding="ascii"))
-
-    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        return self.inside(lambda: socket.socket(family, kind, protocol))
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-def plug(node: Host, peer: Host, gateway4: str, gateway6: str) -> None:
-    """Join a namespace to the node as the CNI plugin ptp does: a veth, host routes, one gateway address for all."""
-    node.run("ip", "link", "add", peer.name, "type", "veth", "peer", "name", "eth0", "netns", peer.path)
-    peer.sysctl("ipv6/conf/eth0/accept_dad", 0)
-    node.sysctl(f"ipv6/conf/{peer.name}/accept_dad", 0)
-    node.run("ip", "link", "set", peer.name, "up")
-    peer.run("ip", "link", "set", "eth0", "up")
-    for address, gateway, bits in ((peer.v4, gateway4, "32"), (peer.v6, gateway6, "128")):
-        nodad = ("nodad",) if ":" in address else ()
-        node.run("ip", "address", "add", f"{gateway}/{bits}", "dev", peer.name, *nodad)
-        node.run("ip", "route", "add", f"{address}/{bits}", "dev", peer.name)
-        peer.run("ip", "address", "add", f"{address}/{bits}", "dev", "eth0", *nodad)
-        peer.run("ip", "route", "add", gateway, "dev", "eth0")
-        peer.run("ip", "route", "add", "default", "via", gateway, "dev", "eth0")
 
 
 class Net:
@@ -186,95 +84,6 @@ def app(name: str) -> Json:
 DENY_ALL = policy({}, policyTypes=["Ingress", "Egress"])
 NO_INGRESS = policy({}, policyTypes=["Ingress"])
 NO_EGRESS = policy({}, policyTypes=["Egress"], egress=[])
-
-
-# --- traffic ---------------------------------------------------------------------------------------------------------
-
-
-def family_of(address: str) -> int:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def link_local(interface: int) -> Callable[[str], tuple[str, int, int, int]]:
-    return lambda address: (address, 0, 0, interface)
-
-
-def tcp(source: Host, destination: Host, port: int, *, to: str | None = None) -> bool:
-    """Whether a connection comes about; somebody listens for sure. `to` is the address if not the IPv4 one."""
-    address = to or destination.v4
-    with destination.socket(family_of(address), socket.SOCK_STREAM) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("::" if ":" in address else "0.0.0.0", port))
-        server.listen()
-        return reaches(source, address, port)
-
-
-def reaches(source: Host, address: str, port: int) -> bool:
-    with source.socket(family_of(address), socket.SOCK_STREAM) as client:
-        client.settimeout(PATIENCE)
-        try:
-            client.connect((address, port))
-        except OSError:
-            return False
-        return True
-
-
-def udp(source: Host, destination: Host, port: int, *, to: str | None = None) -> bool:
-    """Whether a datagram arrives."""
-    address = to or destination.v4
-    with (
-        destination.socket(family_of(address), socket.SOCK_DGRAM) as server,
-        source.socket(family_of(address), socket.SOCK_DGRAM) as client,
-    ):
-        server.bind(("::" if ":" in address else "0.0.0.0", port))
-        client.connect((address, port))
-        client.send(b"hello")
-        # A refusal makes the client readable: no need to wait for the datagram.
-        readable, _, _ = select.select([server, client], [], [], PATIENCE)
-        return server in readable
-
-
-def sctp(source: Host, destination: Host, port: int) -> bool:
-    """Whether an INIT chunk arrives; written by hand, since kernels often lack SCTP sockets."""
-    init = struct.pack("!BBHIIHHI", 1, 0, 20, 1, 65535, 1, 1, 1)
-    packet = struct.pack("!HHII", 40000, port, 0, 0) + init
-    with (
-        destination.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP) as server,
-        source.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP) as client,
-    ):
-        client.sendto(packet, (destination.v4, 0))
-        readable, _, _ = select.select([server], [], [], PATIENCE)
-        return bool(readable)
-
-
-# Sends one echo request and waits a second for its answer; `ping` itself is not everywhere.
-_ECHO = """
-import os, socket, struct, sys
-address, six = sys.argv[1], ":" in sys.argv[1]
-family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
-with socket.socket(family, socket.SOCK_RAW, protocol) as wire:
-    wire.settimeout(1)
-    wire.connect((address, 0))
-    mark = os.getpid() & 0xFFFF  # another one each time: an answered echo is an established connection
-    body = struct.pack("!BBHHH", 128 if six else 8, 0, 0, mark, 1)
-    if not six:  # the kernel fills in the sum for version 6 alone
-        total = sum(struct.unpack("!4H", body))
-        body = struct.pack("!BBHHH", 8, 0, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF, mark, 1)
-    wire.send(body)
-    while True:
-        answer = wire.recv(256)
-        kind = answer[0] if six else answer[(answer[0] & 15) * 4]
-        if kind == (129 if six else 0):
-            break
-"""
-
-
-def ping(source: Host, address: str) -> bool:
-    """Whether an echo request is answered."""
-    with contextlib.suppress(RuntimeError):
-        source.run(sys.executable, "-c", _ECHO, address)
-        return True
-    return False
 
 
 # --- fixtures --------------------------------------------------------------------------------------------------------
@@ -394,22 +203,10 @@ def test_the_link_local_way_to_the_node_is_closed(net: Net) -> None:
     address = shown.split(" inet6 ")[1].split("/")[0]
     index = net.web.inside(lambda: socket.if_nametoindex("eth0"))
 
-    def connects() -> bool:
-        with (
-            net.node.socket(socket.AF_INET6, socket.SOCK_STREAM) as server,
-            net.web.socket(socket.AF_INET6, socket.SOCK_STREAM) as client,
-        ):
-            server.bind(("::", 6443))
-            server.listen()
-            client.settimeout(PATIENCE)
-            with contextlib.suppress(OSError):
-                client.connect((address, 6443, 0, index))
-                return True
-            return False
-
-    assert connects()
-    net.enforce(NO_EGRESS)
-    assert not connects()
+    with listener(net.node, 6443, socket.AF_INET6):
+        assert reaches(net.web, address, 6443, index)
+        net.enforce(NO_EGRESS)
+        assert not reaches(net.web, address, 6443, index)
 
 
 def test_denied_tcp_is_refused_at_once(net: Net) -> None:
@@ -579,12 +376,7 @@ def test_neighbours_are_found_although_all_is_denied(net: Net) -> None:
 
 def test_an_established_connection_outlives_a_new_deny(net: Net) -> None:
     net.enforce()
-    with (
-        net.db.socket(socket.AF_INET, socket.SOCK_STREAM) as server,
-        net.web.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
-    ):
-        server.bind(("0.0.0.0", 7000))
-        server.listen()
+    with listener(net.db, 7000) as server, net.web.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(5)
         client.connect((net.db.v4, 7000))
         accepted, _ = server.accept()
@@ -598,53 +390,38 @@ def test_an_established_connection_outlives_a_new_deny(net: Net) -> None:
         assert not reaches(net.web, net.db.v4, 7000)
 
 
-def translate(net: Net, service: str, backend: Host) -> contextlib.AbstractContextManager[object]:
-    """A Service as kube-proxy makes it, in a table of its own: DNAT before routing, masqueraded for a pod to itself."""
-    stack = contextlib.ExitStack()
-    net.node.run(
-        "nft",
-        "-f",
-        "-",
-        given=f"""
-table ip services {{
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    ip daddr {service} tcp dport 80 dnat to {backend.v4}:8080
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {backend.v4} ip daddr {backend.v4} masquerade
-  }}
-}}
-""",
-    )
-    stack.callback(net.node.run, "nft", "delete", "table", "ip", "services")
-    return stack
+@contextlib.contextmanager
+def service(net: Net, address: str, backend: Host) -> Iterator[None]:
+    """A Service as kube-proxy makes it, in a table of its own: DNAT, and masquerading for a pod that reaches itself."""
+    table = f"""table ip services {{
+      chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        ip daddr {address} tcp dport 80 dnat to {backend.v4}:8080
+      }}
+      chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr {backend.v4} ip daddr {backend.v4} masquerade
+      }}
+    }}
+    """
+    net.node.run("nft", "-f", "-", given=table)
+    try:
+        yield
+    finally:
+        net.node.run("nft", "delete", "table", "ip", "services")
 
 
 def test_policies_see_addresses_after_service_translation(net: Net) -> None:
-    service = "10.96.0.5"
-
-    def through_the_service() -> bool:
-        with net.web.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-            server.bind(("0.0.0.0", 8080))
-            server.listen()
-            return reaches(net.job, service, 80)
-
-    with translate(net, service, net.web):
-        by_service = policy(app("job"), egress=[{"to": [{"ipBlock": {"cidr": f"{service}/32"}}]}])
-        net.enforce(by_service)
-        assert not through_the_service()
-        by_pod = policy(app("job"), egress=[{"to": [{"podSelector": app("web")}], "ports": [{"port": 8080}]}])
-        net.enforce(by_pod)
-        assert through_the_service()
+    with service(net, "10.96.0.5", net.web), listener(net.web, 8080):
+        net.enforce(policy(app("job"), egress=[{"to": [{"ipBlock": {"cidr": "10.96.0.5/32"}}]}]))
+        assert not reaches(net.job, "10.96.0.5", 80)
+        net.enforce(policy(app("job"), egress=[{"to": [{"podSelector": app("web")}], "ports": [{"port": 8080}]}]))
+        assert reaches(net.job, "10.96.0.5", 80)
 
 
 def test_a_pod_reaches_itself_through_its_service(net: Net) -> None:
     net.enforce(DENY_ALL)
-    with translate(net, "10.96.0.5", net.web), net.web.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-        server.bind(("0.0.0.0", 8080))
-        server.listen()
+    with service(net, "10.96.0.5", net.web), listener(net.web, 8080):
         assert reaches(net.web, "10.96.0.5", 80)
         assert not reaches(net.job, "10.96.0.5", 80)
 
@@ -663,9 +440,7 @@ def test_no_connection_slips_through_while_the_ruleset_is_replaced(net: Net) -> 
             net.enforce(DENY_ALL, policy(app("job"), ingress=[{"ports": [{"port": ports}]}]))
 
     replacing = threading.Thread(target=replace)
-    with net.far.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-        server.bind(("0.0.0.0", 80))
-        server.listen()
+    with listener(net.far, 80):
         replacing.start()
         try:
             until = time.monotonic() + 3

@@ -135,18 +135,30 @@ class Enforcer:
             return
         began = time.perf_counter()
         wanted = self.wanted()
-        if not await self.tables.present():
-            self._loaded = None
         if wanted == self._loaded:
-            return
+            if await self.tables.present():
+                return
+            self._loaded = None
         compiled = time.perf_counter()
-        await self.tables.load(render(wanted, None if self._loaded is None else chains(self._loaded)))
+        await self._load(wanted)
         loaded = time.perf_counter()
-        self._loaded = wanted
         spent = (1000 * (compiled - began), 1000 * (loaded - compiled))
         logger.info("loaded a ruleset: compiled in %.0f ms, nft took %.0f ms", *spent)
         if self.enabled:
             self._say("enforcing")
+
+    async def _load(self, wanted: Ruleset) -> None:
+        before, self._loaded = self._loaded, None
+        if before is not None:
+            try:
+                await self.tables.load(render(wanted, chains(before)))
+            except NftError as error:
+                logger.warning("%s; the table is not as it was left, replacing it as a whole", error)
+            else:
+                self._loaded = wanted
+                return
+        await self.tables.load(render(wanted))
+        self._loaded = wanted
 
     async def close(self) -> None:
         """Leave no trace: neither table nor ready file. Raises NftError."""
