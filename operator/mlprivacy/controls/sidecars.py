@@ -9,8 +9,8 @@ from mlprivacy.controls.base import Control
 from mlprivacy.controls.hardening import restricted
 from mlprivacy.workloads.context import RenderContext, container_list
 
-# Requests equal limits, so that a Guaranteed pod stays Guaranteed. The limit decides how long a start takes: imports are
-# 0.1 s of a core (2.7 s at 50m), and the pod waits for both in turn. The probe's share costs nothing later: an init
+# Requests equal limits, so that a Guaranteed pod stays Guaranteed. The limit decides how long a start takes: imports
+# are 0.1 s of a core (2.7 s at 50m), and the pod waits for both in turn. The probe's share costs nothing later: an init
 # container's request counts only where it exceeds what runs afterwards.
 _SEAL = {"cpu": "250m", "memory": "96Mi"}
 _SIDECAR = {"cpu": "150m", "memory": "96Mi"}
