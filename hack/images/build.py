@@ -162,6 +162,7 @@ def read_set(root: Path, key: str) -> Images | None:
         sizes = {name: int(entry["archiveBytes"]) for name, entry in document["images"].items()}
         if any(image.archive.stat().st_size != sizes[image.name] or not image.sbom.is_file() for image in made):
             return None
+        (root / "sets" / f"{key}.json").touch()  # what is used is not old
         return Images.of(made, document["debian"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -258,7 +259,7 @@ def _build(description: Description, root: Path, key: str, prefix: str, progress
     progress.say(f"Building the two images into {root}; about two minutes the first time.")
     workshop = Workshop(description, root, progress.say)
     if fresh:
-        workshop.forget_base()
+        workshop.base_layer(again=True)
     made = [_make(workshop, image, root, prefix) for image in description.images]
     dates = workshop.base_layer().made_from
     _write_json(root / "sets" / f"{key}.json", document_of(Images.of(made, dates), root))

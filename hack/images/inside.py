@@ -7,6 +7,7 @@ import py_compile
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 _CHUNK = 1 << 20
@@ -66,8 +67,12 @@ def check_requirements(folder: str, tools: str) -> None:
                 sys.stdout.write(f"{name} {distribution.version} needs {requirement}\n")
 
 
+_COMMANDS: dict[str, Callable[..., object]] = {
+    "compile": compile_all,
+    "compress": compress,
+    "wheel": build_wheel,
+    "check": check_requirements,
+}
+
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:]
-    {"compile": compile_all, "compress": compress, "wheel": build_wheel, "check": check_requirements}[command](
-        *arguments
-    )
+    _COMMANDS[sys.argv[1]](*sys.argv[2:])

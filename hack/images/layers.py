@@ -88,9 +88,12 @@ class Workshop:
         settings = [repr(described.debian), repr(described.users), repr(described.epoch)]
         return digest_of(self._builder, self.machine, *settings)[:16]
 
-    def base_layer(self) -> Layer:
-        """Debian packages and the bytecode of Python's own modules. Raises ImagesError."""
-        return self._made("base", self.base_key(), self._make_base)
+    def base_layer(self, *, again: bool = False) -> Layer:
+        """Debian packages and the bytecode of Python's own modules. Raises ImagesError.
+
+        `again` makes it from the state that Debian's archive has now; the one before stays when that fails.
+        """
+        return self._made("base", self.base_key(), self._make_base, again=again)
 
     def wheels_layer(self, image: ImageSpec) -> Layer:
         """The wheels of others. Raises ImagesError."""
@@ -111,17 +114,13 @@ class Workshop:
         )
         return self._made(f"{image.name}-app", key[:16], lambda work: self._make_app(image, work))
 
-    def forget_base(self) -> None:
-        """Let the next base layer be made from the state that Debian's archive has then."""
-        shutil.rmtree(self._folder("base", self.base_key()), ignore_errors=True)
-
     def _folder(self, name: str, key: str) -> Path:
         return self._cache / "layers" / f"{name}-{key}"
 
-    def _made(self, name: str, key: str, make: Callable[[Path], "_Draft"]) -> Layer:
+    def _made(self, name: str, key: str, make: Callable[[Path], "_Draft"], *, again: bool = False) -> Layer:
         """The layer from the cache, or made aside and published with one rename."""
         target = self._folder(name, key)
-        if layer := Layer.read(target):
+        if not again and (layer := Layer.read(target)):
             return layer
         staging = self._cache / "staging"
         staging.mkdir(parents=True, exist_ok=True)
@@ -149,10 +148,9 @@ class Workshop:
         target.parent.mkdir(parents=True, exist_ok=True)
         publish.rename(target)
         shutil.rmtree(work, ignore_errors=True)
-        layer = Layer.read(target)
-        if layer is None:
-            raise ImagesError(f"The layer in {target} vanished as soon as it was made. Is something cleaning there?")
-        return layer
+        if made := Layer.read(target):
+            return made
+        raise ImagesError(f"The layer in {target} vanished as soon as it was made. Is something cleaning there?")
 
     def _make_base(self, work: Path) -> "_Draft":
         chosen = debian.select(self.description.debian, work / "apt", self._cache / "downloads" / "debs")
