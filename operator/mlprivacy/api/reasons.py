@@ -61,7 +61,9 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"  # the attempt ended well
     FAILED = "Failed"  # the attempt failed
     DEADLINE_EXCEEDED = "DeadlineExceeded"  # activeDeadlineSeconds passed
-    SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced here
+    SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced for the pod
+    SEAL_NOT_CONFIRMED = "SealNotConfirmed"  # the pod looks sealed; the collector did not confirm it in time
+    SEAL_FAILED = "SealFailed"  # the seal probe could not do its work; its words or its exit code say why
     NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
     PROGRESSING = "Progressing"  # on its way, nothing to do
 

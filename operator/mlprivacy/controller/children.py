@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from mlprivacy.api import names
+from mlprivacy.controller.sealing import seal_of
 from mlprivacy.controller.store import JobKey, version_of
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.informer import Informer
@@ -94,14 +95,11 @@ def _workload(obj: Object) -> Object:
     return small
 
 
-def _pod(obj: Object) -> Object:
+def pod_as_kept(obj: Object) -> Object:
+    """A pod in few bytes: whose it is, its phase, its seal."""
     small = _identity(obj)
     status = obj.get("status") or {}
-    small["status"] = {"phase": status.get("phase")}
-    for container in status.get("initContainerStatuses") or []:
-        if container.get("name") == names.CONTAINER_SEAL:
-            state = (container.get("state") or {}).get("terminated") or {}
-            small["status"]["seal"] = {"exitCode": state.get("exitCode"), "message": state.get("message")}
+    small["status"] = {"phase": status.get("phase"), "seal": seal_of(status)}
     return small
 
 
@@ -122,7 +120,7 @@ class Children:
             self._add(client, resource, metadata_only=True, transform=_identity)
         for resource in WORKLOAD_RESOURCES:
             self._add(client, resource, transform=_workload)
-        self._add(client, PODS, transform=_pod, field_selector="status.phase!=Succeeded")
+        self._add(client, PODS, transform=pod_as_kept, field_selector="status.phase!=Succeeded")
         self.on_change(self._shown)
 
     def _add(

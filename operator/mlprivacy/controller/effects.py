@@ -255,8 +255,12 @@ class Effects:
 
     async def pods_of(self, namespace: str, uid: str) -> list[Object]:
         """The pods of a job that have not ended, read live."""
-        pods = await self.client.list(PODS, namespace, label_selector=f"{names.LABEL_JOB_UID}={uid}")
+        pods = await self.all_pods_of(namespace, uid)
         return [p for p in pods if (p.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+
+    async def all_pods_of(self, namespace: str, uid: str) -> list[Object]:
+        """The pods of a job, those that ended too, read live."""
+        return await self.client.list(PODS, namespace, label_selector=f"{names.LABEL_JOB_UID}={uid}")
 
 
 def namespace_ends(error: ApiError) -> bool:

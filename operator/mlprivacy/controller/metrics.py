@@ -19,6 +19,11 @@ DECISIONS = Counter(
     "mlprivacy_controller_decisions_total", "Decisions made while reconciling, by verdict.", ["verdict"]
 )
 ATTEMPTS = Counter("mlprivacy_attempts_total", "Workloads created, by kind of job.", ["kind"])
+UNSEALED = Counter(
+    "mlprivacy_unsealed_total",
+    "Pods that did not get past their seal probe, by kind of job and reason.",
+    ["kind", "reason"],
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlprivacy.api import names
+from mlprivacy.controller import sealing
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.plan import Seen
 from mlprivacy.controller.store import JobKey
@@ -13,13 +15,25 @@ from mlprivacy.kube.client import Object
 
 
 def attempts(children: Children, key: JobKey, uid: str) -> list[Seen]:
-    """The Jobs of a TrainingJob."""
-    return [job_seen(job) for job in children.of("Job", key, uid)]
+    """The Jobs of a TrainingJob, each with what its pod says of its seal."""
+    pods = children.of("Pod", key, uid)
+    return [with_seal(job_seen(job), pods) for job in children.of("Job", key, uid)]
+
+
+def with_seal(attempt: Seen, pods: Sequence[Object]) -> Seen:
+    """``attempt`` with the seal of its pod among ``pods``, which may be other attempts' too."""
+    number = str(attempt.number)
+    own = [p for p in pods if (p["metadata"].get("labels") or {}).get(names.LABEL_ATTEMPT) == number]
+    return replace(attempt, sealed=sealing.sealed(own), unsealed=sealing.unsealed_attempt(own))
 
 
 def deployment(children: Children, key: JobKey, uid: str) -> Seen | None:
-    """The Deployment of an InferenceJob."""
-    return next((deployment_seen(d) for d in children.of("Deployment", key, uid)), None)
+    """The Deployment of an InferenceJob, with what its pods say of their seals."""
+    seen = next((deployment_seen(d) for d in children.of("Deployment", key, uid)), None)
+    if seen is None:
+        return None
+    pods = children.of("Pod", key, uid)
+    return replace(seen, sealed=sealing.sealed(pods), unsealed=sealing.unsealed_replica(pods))
 
 
 def job_seen(job: Object) -> Seen:
@@ -61,15 +75,6 @@ def deployment_seen(obj: Object) -> Seen:
 def pods_alive(children: Children, key: JobKey, uid: str) -> bool:
     """Whether a pod of the job may still run, by the cache."""
     return any((p.get("status") or {}).get("phase") != "Failed" for p in children.of("Pod", key, uid))
-
-
-def seal_failure(children: Children, key: JobKey, uid: str) -> str | None:
-    """The words of a seal probe that failed, or None."""
-    for pod in children.of("Pod", key, uid):
-        seal: Mapping[str, Any] = (pod.get("status") or {}).get("seal") or {}
-        if seal.get("exitCode"):
-            return str(seal.get("message") or f"the seal probe ended with {seal['exitCode']}")
-    return None
 
 
 def _is_true(condition: Mapping[str, Any]) -> bool:

@@ -10,11 +10,14 @@ from enum import StrEnum
 from typing import Any
 
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.kube.conditions import get_condition, is_true
+from mlprivacy.controller import sealing
+from mlprivacy.controller.sealing import Unsealed
+from mlprivacy.kube.conditions import get_condition, is_true, timestamp
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.model import Decision, Verdict
 
 NEW_ATTEMPT = "a new attempt follows"
+_TOO_LATE = "DeadlineExceeded"  # a Job's own word
 CHANGED = "what the job asks for changed; the attempt ends and a new one follows"
 
 
@@ -28,6 +31,7 @@ class Step(StrEnum):
     END = "end"  # delete a stopped attempt, so that a new one can follow
     WAIT = "wait"  # something is on its way out
     CONFIRM_LOST = "confirm-lost"  # the attempt's Job is not to be seen: look again, live
+    HOLD = "hold"  # the attempt ended at its seal: report that, and wait for the moment of the next
     FINISH = "finish"  # the attempt ended: report it for good
     EXPIRE = "expire"  # the time to live is over: delete what was rendered
 
@@ -39,6 +43,7 @@ class Phase(StrEnum):
     HELD = "held"
     STOPPED = "stopped"
     STARTING = "starting"
+    UNSEALED = "unsealed"  # its pod does not get past the seal probe, so nothing of the user's runs; it is tried again
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -59,6 +64,8 @@ class Seen:
     reason: str = ""
     message: str = ""
     finished_at: str | None = None
+    sealed: bool = False  # a pod of it got past its seal
+    unsealed: Unsealed | None = None  # a pod of it did not
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ def plan_training(
 ) -> Plan:
     """The next step of a TrainingJob.
 
+    A job that was not sealed is told so until an attempt of it is: not that it is on its way, in every pause between.
+
     Args:
         status: of the TrainingJob, raw.
         decision: the decision in force.
@@ -104,6 +113,29 @@ def plan_training(
         controls_left: whether any rendered object exists.
         now: the time.
     """
+    plan = _plan_training(
+        status, decision, attempts, suspend=suspend, pods_alive=pods_alive, ttl_seconds=ttl_seconds,
+        controls_left=controls_left, now=now,
+    )  # fmt: skip
+    said = sealing.told(status.get("conditions"))
+    waits = plan.step in (Step.START, Step.KEEP, Step.WAIT) and plan.phase in (Phase.STARTING, Phase.STOPPED)
+    on_its_way = waits and plan.reason in (Reason.PROGRESSING, Reason.ATTEMPT_CREATED)
+    if said is None or not on_its_way or (plan.seen is not None and plan.seen.sealed):
+        return plan
+    return replace(plan, phase=Phase.UNSEALED, reason=said.reason, message=said.message)
+
+
+def _plan_training(
+    status: Mapping[str, Any],
+    decision: Decision,
+    attempts: Sequence[Seen],
+    *,
+    suspend: bool,
+    pods_alive: bool,
+    ttl_seconds: int | None,
+    controls_left: bool,
+    now: datetime,
+) -> Plan:
     claimed = int(status.get("attempt") or 0)
     current = max(attempts, key=lambda a: a.number, default=None)
     stopped = is_true(status.get("conditions"), ConditionType.SUSPENDED)
@@ -112,7 +144,9 @@ def plan_training(
     if current is not None and current.deleting:
         return _leaving(decision, current, claimed, suspend=suspend, stopped=stopped)
     if current is not None and current.finished:
-        return _ended(current)
+        if _over(current, claimed):
+            return _ended(current)
+        return _hold(status, decision, current, claimed, suspend=suspend, now=now)
     if decision.verdict is not Verdict.ALLOW or suspend:
         started = claimed > 1 or bool(status.get("startedAt"))
         return _stop(decision, current, claimed, suspend=suspend, started=started)
@@ -125,6 +159,9 @@ def plan_training(
         )
     if current.digest != decision.digest:
         return Plan(Step.STOP, Phase.STOPPED, current.number, Reason.PROGRESSING, CHANGED, seen=current)
+    if current.unsealed is not None:  # its Job has not said so yet
+        lost = current.unsealed
+        return Plan(Step.KEEP, Phase.UNSEALED, current.number, lost.reason, lost.sentence, seen=current)
     phase = Phase.RUNNING if current.running else Phase.STARTING
     return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
 
@@ -138,7 +175,47 @@ def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, repl
     if seen is None or seen.digest != decision.digest or (seen.suspended and replicas > 0):
         return Plan(Step.START, Phase.STARTING, 1, Reason.PROGRESSING, seen=seen)
     phase = Phase.RUNNING if seen.running else Phase.STARTING
+    if seen.unsealed is not None:
+        lost = seen.unsealed
+        sentence = f"{lost.sentence} Nothing of the user's runs in the pod {lost.pod}, which tries again by itself."
+        return Plan(Step.KEEP, phase if seen.running else Phase.UNSEALED, 1, lost.reason, sentence, seen=seen)
     return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
+
+
+def _over(current: Seen, claimed: int) -> bool:
+    """Whether an attempt that ended is the job's end. One that ended at its seal never ran, and one whose successor is
+    claimed was given up, unless it ended well all the same.
+    """
+    if current.finished == "Complete":
+        return True
+    return claimed <= current.number and (current.unsealed is None or current.reason == _TOO_LATE)
+
+
+def _hold(
+    status: Mapping[str, Any], decision: Decision, current: Seen, claimed: int, *, suspend: bool, now: datetime
+) -> Plan:
+    """The attempt ended at its seal. The next one is claimed at once, so that a Job that is gone is not taken for a
+    lost attempt; it is made when its moment has come, and at once where the job was edited.
+    """
+    number = max(claimed, current.number + 1)
+    if decision.verdict is not Verdict.ALLOW or suspend:
+        return Plan(Step.HOLD, Phase.STOPPED, number, _why_stopped(decision, suspend), seen=current)
+    said = sealing.told(status.get("conditions"))
+    due = sealing.next_attempt_at(sealing.moment(current.finished_at) or now, said.since if said else None)
+    wait = (due - now).total_seconds()
+    if current.unsealed is not None:
+        reason, message = current.unsealed.reason, _hold_sentence(current.unsealed, number, due)
+    elif said is not None:
+        reason, message = said.reason, said.message
+    else:  # a successor was claimed for another reason
+        return Plan(Step.END, Phase.STOPPED, number, Reason.PROGRESSING, NEW_ATTEMPT, seen=current)
+    if wait <= 0 or current.digest != decision.digest:
+        return Plan(Step.END, Phase.UNSEALED, number, reason, message, seen=current)
+    return Plan(Step.HOLD, Phase.UNSEALED, number, reason, message, seen=current, again=wait + 0.1)
+
+
+def _hold_sentence(lost: Unsealed, number: int, due: datetime) -> str:
+    return f"{lost.sentence} Nothing of the user's ran. Attempt {number} is made at {timestamp(due)}."
 
 
 def _leaving(decision: Decision, current: Seen, claimed: int, *, suspend: bool, stopped: bool) -> Plan:
@@ -154,7 +231,7 @@ def _leaving(decision: Decision, current: Seen, claimed: int, *, suspend: bool, 
 def _ended(current: Seen) -> Plan:
     if current.finished == "Complete":
         return Plan(Step.FINISH, Phase.SUCCEEDED, current.number, Reason.SUCCEEDED, current.message, seen=current)
-    reason = Reason.DEADLINE_EXCEEDED if current.reason == "DeadlineExceeded" else Reason.FAILED
+    reason = Reason.DEADLINE_EXCEEDED if current.reason == _TOO_LATE else Reason.FAILED
     return Plan(Step.FINISH, Phase.FAILED, current.number, reason, current.message, seen=current)
 
 

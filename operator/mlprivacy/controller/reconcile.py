@@ -12,11 +12,12 @@ from typing import Any
 from mlprivacy.api import names
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.controller import metrics, observe
-from mlprivacy.controller.children import Children
+from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
-from mlprivacy.controller.plan import Plan, Step, plan_inference, plan_training
+from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.sealing import SEAL_REASONS
 from mlprivacy.controller.status import Outcome
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
 from mlprivacy.controller.surround import Surrounder
@@ -80,14 +81,15 @@ class Reconciler:
         decision = evaluate(raw, await self.facts.gather(raw, now, read_misses=False))
         self.index.put(key, decision.dependencies)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
-        plan = self._plan(key, raw, decision, now)
+        plan = await self._plan(key, raw, decision, now)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
+        complete = await self.reporter.seal(raw, plan) and complete
         if outcome.finished_at:
             self.surrounder.stamps.drop(key)
         return _next_look(decision, plan, outcome, now, complete=complete)
 
-    def _plan(self, key: JobKey, raw: dict[str, Any], decision: Decision, now: datetime) -> Plan:
+    async def _plan(self, key: JobKey, raw: dict[str, Any], decision: Decision, now: datetime) -> Plan:
         uid, spec = raw["metadata"]["uid"], raw.get("spec") or {}
         suspend = spec.get("suspend") is True
         if key.kind == "InferenceJob":
@@ -97,13 +99,26 @@ class Reconciler:
         return plan_training(
             raw.get("status") or {},
             decision,
-            observe.attempts(self.children, key, uid),
+            await self._attempts(key, raw),
             suspend=suspend,
             pods_alive=observe.pods_alive(self.children, key, uid),
             ttl_seconds=self._ttl(spec, decision),
             controls_left=bool(self.children.of("NetworkPolicy", key, uid)),
             now=now,
         )
+
+    async def _attempts(self, key: JobKey, raw: dict[str, Any]) -> list[Seen]:
+        """The attempts as the watches show them. Of one that failed the pod is read live: its watch may be behind that
+        of its Job, and whether anything of the user's ran decides whether the job is over.
+        """
+        uid = raw["metadata"]["uid"]
+        found = observe.attempts(self.children, key, uid)
+        newest = max(found, key=lambda a: a.number, default=None)
+        ended = (raw.get("status") or {}).get("finishedAt")
+        if newest is None or newest.finished != "Failed" or newest.unsealed is not None or ended:
+            return found
+        pods = [pod_as_kept(p) for p in await self.effects.all_pods_of(key.namespace, uid)]
+        return [observe.with_seal(newest, pods) if a is newest else a for a in found]
 
     def _ttl(self, spec: dict[str, Any], decision: Decision) -> int | None:
         wanted = [
@@ -129,6 +144,7 @@ class Reconciler:
             receipt=before.get("receipt"),
             rendered=tuple((r["kind"], r["name"]) for r in before.get("rendered") or []),
             simulated=self.config.simulated_nodes,
+            stalled=plan.reason in SEAL_REASONS,
         )
         match plan.step:
             case Step.START:
@@ -144,8 +160,10 @@ class Reconciler:
                 return await self._end(key, raw, decision, plan, outcome)
             case Step.CONFIRM_LOST:
                 return await self._confirm_lost(key, raw, decision, plan, outcome)
+            case Step.HOLD:
+                return replace(outcome, started_at=None)
             case Step.FINISH if plan.seen:
-                return self._finish(key, raw, plan, outcome)
+                return self._finish(plan, outcome)
             case Step.EXPIRE:
                 if await clear(self.effects, key, raw["metadata"]["uid"]):
                     return replace(outcome, rendered=())
@@ -179,12 +197,9 @@ class Reconciler:
         self.reporter.announcer.say(raw, "Warning", "AttemptLost", message)
         return replace(outcome, message=message, finished_at=timestamp(self.now()))
 
-    def _finish(self, key: JobKey, raw: dict[str, Any], plan: Plan, outcome: Outcome) -> Outcome:
-        seal = observe.seal_failure(self.children, key, raw["metadata"]["uid"])
-        reason, message = (Reason.SEAL_NOT_ENFORCED, seal) if seal else (plan.reason, plan.message)
+    def _finish(self, plan: Plan, outcome: Outcome) -> Outcome:
         ended = plan.seen.finished_at if plan.seen and plan.seen.finished_at else timestamp(self.now())
-        return replace(outcome, reason=reason, message=message, finished_at=ended,
-                       started_at=outcome.started_at or ended)  # fmt: skip
+        return replace(outcome, finished_at=ended, started_at=outcome.started_at or ended)
 
 
 def _next_look(decision: Decision, plan: Plan, outcome: Outcome, now: datetime, *, complete: bool) -> float | None:

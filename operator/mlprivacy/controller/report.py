@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mlprivacy.api import names
 from mlprivacy.audit.client import CollectorError
 from mlprivacy.audit.record import Event, Subject, event_id, rfc3339
+from mlprivacy.controller import metrics
 from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.effects import Effects, Superseded
+from mlprivacy.controller.plan import Plan, Step
 from mlprivacy.controller.receipts import Receipts
+from mlprivacy.controller.sealing import SEAL_REASONS, told
 from mlprivacy.controller.status import Outcome, changed, job_status
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
@@ -21,6 +25,7 @@ from mlprivacy.controls.render import Rendered
 from mlprivacy.policy.model import Decision, Verdict
 
 logger = logging.getLogger(__name__)
+NOTED_KEPT = 10_000  # records that are not sent again; after a restart they are, and the collector knows them
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Reporter:
     receipts: Receipts
     announcer: Announcer
     now: Callable[[], datetime]
+    noted: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def report(
         self, key: JobKey, raw: dict[str, Any], decision: Decision, outcome: Outcome, step: Write = Write.STATUS
@@ -43,10 +49,10 @@ class Reporter:
         """
         current = self._same(key, raw)
         before = current.get("status") or {}
-        told = before.get("decision") or {}
+        last = before.get("decision") or {}
         status = job_status(current, decision, outcome, self.now())
         shown = status["decision"]["findings"]
-        new = told.get("findings", []) != shown or told.get("verdict") != decision.verdict
+        new = last.get("findings", []) != shown or last.get("verdict") != decision.verdict
         complete = True
         if decision.verdict is not Verdict.ALLOW and (new or not before.get("receipt")):
             try:
@@ -88,6 +94,57 @@ class Reporter:
         receipt = await self.receipts.get(event)
         self.effects.config.after_write(Write.RECEIPT)
         return f"{receipt.writer}/{receipt.seq}/{receipt.hash[:16]}"
+
+    async def seal(self, raw: dict[str, Any], plan: Plan) -> bool:
+        """Say, count and record that a pod did not get past its seal; say that one did after all. ``raw`` is the job
+        before this was reported. False when the record is still to be had.
+        """
+        before, seen = told((raw.get("status") or {}).get("conditions")), plan.seen
+        if seen is None:
+            return True
+        if plan.reason not in SEAL_REASONS:
+            if before is not None and seen.sealed:
+                self.announcer.say(raw, "Normal", "Sealed", f"a pod of {seen.name} was sealed; the job goes on")
+            return True
+        training = raw["kind"] == "TrainingJob"
+        if seen.unsealed is None or (training and plan.step not in (Step.HOLD, Step.END)):
+            return True  # nothing new, or its Job has not ended yet
+        if training:
+            new = int((raw.get("status") or {}).get("attempt") or 0) < plan.attempt
+        else:
+            new = before is None or before.reason is not plan.reason
+        if new:
+            metrics.UNSEALED.labels(raw["kind"], plan.reason.value).inc()
+            self.announcer.say(raw, "Warning", plan.reason.value, plan.message)
+        metadata, lost = raw["metadata"], seen.unsealed
+        event = Event(
+            time=rfc3339(self.now()),
+            id=event_id("unsealed", metadata["uid"], seen.number, lost.pod, lost.code),
+            kind="unsealed",
+            subject=Subject(raw["kind"], metadata["namespace"], metadata["name"], metadata["uid"]),
+            data={
+                "attempt": seen.number,
+                "pod": lost.pod,
+                "reason": lost.reason.value,
+                "exitCode": lost.code,
+                "message": lost.sentence,
+            },
+        )
+        return await self._note(event)
+
+    async def _note(self, event: Event) -> bool:
+        """Record something that nothing waits for; False when the receipt is still to be had."""
+        if event.id in self.noted:
+            return True
+        try:
+            await self.receipts.get(event)
+        except CollectorError as error:
+            logger.info("no receipt for the record %r on %s yet: %s", event.kind, event.subject.name, error)
+            return False
+        self.noted[event.id] = None
+        if len(self.noted) > NOTED_KEPT:
+            self.noted.popitem(last=False)
+        return True
 
     def _same(self, key: JobKey, raw: dict[str, Any]) -> dict[str, Any]:
         """The newest version of the job that was judged."""

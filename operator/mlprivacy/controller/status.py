@@ -181,7 +181,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
             return "Unknown", outcome.reason, _sentences(decision)
         case Phase.STOPPED:
             return "False", outcome.reason, outcome.message or _stop_sentence(decision, outcome)
-        case Phase.FAILED:
+        case Phase.FAILED | Phase.UNSEALED:
             return "False", outcome.reason, outcome.message or "the attempt failed"
         case Phase.SUCCEEDED:
             return "True", Reason.SUCCEEDED, "the attempt ended well"
@@ -198,7 +198,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
 def _stalled(decision: Decision, outcome: Outcome) -> Tri:
     if outcome.phase is Phase.REFUSED or (outcome.phase is Phase.STOPPED and decision.verdict is Verdict.DENY):
         return "True", Reason.REFUSED, _sentences(decision)
-    if outcome.phase is Phase.FAILED or outcome.stalled:
+    if outcome.phase in (Phase.FAILED, Phase.UNSEALED) or outcome.stalled:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)

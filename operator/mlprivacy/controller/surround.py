@@ -9,7 +9,7 @@ from typing import Any
 from mlprivacy.api import names
 from mlprivacy.api.reasons import Reason
 from mlprivacy.audit.client import CollectorError
-from mlprivacy.controller import metrics, observe
+from mlprivacy.controller import metrics
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.drift import Stamps
 from mlprivacy.controller.effects import ControlMissing, Effects, NameTaken, Superseded, namespace_ends
@@ -82,7 +82,7 @@ class Surrounder:
         # Whatever comes of it, this attempt has not started: a start that is left over would make it look lost.
         outcome = replace(outcome, started_at=None, finished_at=None, controls=None, rendered=())
         if plan.attempt > 1 and await self.effects.pods_of(key.namespace, raw["metadata"]["uid"]) and not plan.seen:
-            return replace(outcome, message="pods of the last attempt are ending")
+            return replace(outcome, message=outcome.message or "pods of the last attempt are ending")
         rendered = render(self._context(key, raw, decision, plan.attempt))
         await self._hold(key, raw)
         made, problem = await self._controls(rendered)
@@ -124,9 +124,6 @@ class Surrounder:
             ApiError: what is worth another try.
         """
         uid = raw["metadata"]["uid"]
-        seal = observe.seal_failure(self.children, key, uid)
-        if seal is not None:
-            return replace(outcome, phase=Phase.FAILED, reason=Reason.SEAL_NOT_ENFORCED, message=seal, stalled=True)
         drifted = self.stamps.drifted(key, uid, self.children)
         whole = outcome.controls is not None and outcome.started_at is not None and outcome.receipt is not None
         held = names.FINALIZER in (raw["metadata"].get("finalizers") or [])
@@ -213,15 +210,22 @@ class Surrounder:
         )  # fmt: skip
 
 
+def _anew(outcome: Outcome) -> Outcome:
+    """What keeps an attempt from being made is told instead of how the last one was not sealed."""
+    if outcome.phase is not Phase.UNSEALED:
+        return outcome
+    return replace(outcome, phase=Phase.STARTING, reason=Reason.PROGRESSING, stalled=False)
+
+
 def _pending(outcome: Outcome, problem: str) -> Outcome:
     sentence = f"a control is not in place, so nothing is started: {problem}"
-    return replace(outcome, message=sentence, controls=("False", Reason.CONTROLS_PENDING, sentence))
+    return replace(_anew(outcome), message=sentence, controls=("False", Reason.CONTROLS_PENDING, sentence))
 
 
 def _no_receipt(outcome: Outcome, error: CollectorError) -> Outcome:
     sentence = f"no receipt from the collector, so nothing is started: {error}"
     return replace(
-        outcome, reason=Reason.AUDIT_UNAVAILABLE, message=sentence,
+        _anew(outcome), reason=Reason.AUDIT_UNAVAILABLE, message=sentence,
         controls=("False", Reason.AUDIT_UNAVAILABLE, sentence),
     )  # fmt: skip
 
@@ -229,6 +233,6 @@ def _no_receipt(outcome: Outcome, error: CollectorError) -> Outcome:
 def _rejected(outcome: Outcome, error: ApiError) -> Outcome:
     sentence = f"the API server refuses what is rendered from the template: {error}"
     return replace(
-        outcome, reason=Reason.TEMPLATE_REJECTED, message=sentence, stalled=True,
+        _anew(outcome), reason=Reason.TEMPLATE_REJECTED, message=sentence, stalled=True,
         controls=("False", Reason.TEMPLATE_REJECTED, sentence),
     )  # fmt: skip

@@ -4,7 +4,8 @@ import pytest
 
 from mlprivacy.controller.children import LAG_SECONDS, Children, frozen_part
 from mlprivacy.controller.drift import Stamps
-from mlprivacy.controller.observe import attempts, pods_alive, seal_failure
+from mlprivacy.controller.observe import attempts, deployment, pods_alive
+from mlprivacy.controller.sealing import Unsealed
 from mlprivacy.controller.store import JobKey
 
 KEY = JobKey("TrainingJob", "research", "study")
@@ -102,11 +103,31 @@ def test_annotations_of_other_controllers_are_no_drift_of_a_workload():
     assert frozen_part(plain) != frozen_part(revised)
 
 
-def test_a_seal_probe_that_failed_speaks(children):
-    state = {"terminated": {"exitCode": 3, "message": "the canary answered"}}
+def pod(name, version, phase, attempt=None, **state):
     seal = [{"name": "mlprivacy-seal", "state": state}]
-    watch(children, rendered("Pod", "p", 3, status={"phase": "Failed", "initContainerStatuses": seal}))
-    assert seal_failure(children, KEY, "u") == "the canary answered"
+    made = rendered("Pod", name, version, status={"phase": phase, "initContainerStatuses": seal})
+    made["metadata"]["labels"] = LABELS | ({"mlprivacy.dev/attempt": attempt} if attempt else {})
+    return made
+
+
+ANSWERED = {"exitCode": 3, "message": "the canary answered"}
+
+
+def test_a_seal_probe_that_failed_speaks_for_its_own_attempt(children):
+    watch(children, batch(5))
+    watch(children, rendered("Job", "mlp-study-2", 6, "batch/v1", spec={}))
+    watch(children, pod("p", 3, "Failed", "1", terminated=ANSWERED))
     assert not pods_alive(children, KEY, "u")
-    watch(children, rendered("Pod", "q", 4, status={"phase": "Running"}))
+    watch(children, pod("q", 4, "Running", "2", terminated={"exitCode": 0}))
     assert pods_alive(children, KEY, "u")
+    first, second = sorted(attempts(children, KEY, "u"), key=lambda a: a.number)
+    assert (first.sealed, first.unsealed) == (False, Unsealed("p", 3, "the canary answered"))
+    assert (second.sealed, second.unsealed) == (True, None)
+
+
+def test_a_seal_probe_that_failed_speaks_for_its_deployment(children):
+    watch(children, rendered("Deployment", "mlp-study", 5, "apps/v1", spec={"replicas": 2}))
+    watch(children, pod("p", 3, "Pending", terminated=ANSWERED))
+    watch(children, pod("q", 4, "Running", terminated={"exitCode": 0}))
+    seen = deployment(children, KEY, "u")
+    assert (seen.sealed, seen.unsealed) == (True, Unsealed("p", 3, "the canary answered"))

@@ -8,6 +8,7 @@ from builders import NOW, decide, training_job
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.controller.plan import Phase, Seen, Step, plan_inference, plan_training
+from mlprivacy.controller.sealing import Unsealed
 
 ALLOWED = decide(training_job())
 REFUSED = decide(training_job(purpose="marketing"))
@@ -20,6 +21,12 @@ ENDED = {
     "finishedAt": "2026-06-01T11:59:00Z",
     "conditions": [{"type": "Completed", "status": "False", "reason": "DeadlineExceeded", "message": "too slow"}],
 }
+LOST = Unsealed("mlp-diagnosis-1-x", 3, "The canary answered.")
+HELD_AT_SEAL = replace(JOB, running=False, finished="Failed", finished_at="2026-06-01T11:59:30Z", unsealed=LOST)
+SECOND = replace(JOB, name="mlp-diagnosis-2", uid="uid-2", number=2)
+STALLED = {"type": "Stalled", "status": "True", "reason": "SealNotEnforced", "message": "The canary answered."}
+UNSEALED = {"attempt": 2, "conditions": [STALLED | {"lastTransitionTime": "2026-06-01T11:59:30Z"}]}
+TRIED_AGAIN = UNSEALED | {"startedAt": "2026-06-01T11:59:59Z"}
 
 
 def plan(decision=ALLOWED, jobs=(), status=None, **options):
@@ -156,6 +163,104 @@ TABLE = {
         1,
         Reason.DEADLINE_EXCEEDED,
     ),
+    "ended at its seal": (
+        plan(jobs=[HELD_AT_SEAL], status=STARTED),
+        Step.HOLD,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "ended at its seal, its Job has not said so yet": (
+        plan(jobs=[replace(JOB, running=False, unsealed=LOST)], status=STARTED),
+        Step.KEEP,
+        Phase.UNSEALED,
+        1,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "held at the seal, the moment of the next has come": (
+        plan(jobs=[HELD_AT_SEAL], status=UNSEALED, now=NOW + timedelta(seconds=31)),
+        Step.END,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "held at the seal, its pod is gone": (
+        plan(jobs=[replace(HELD_AT_SEAL, unsealed=None)], status=UNSEALED),
+        Step.HOLD,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "held at the seal, its Job deleted by others": (
+        plan(status=UNSEALED),
+        Step.START,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "held at the seal, then edited": (
+        plan(jobs=[replace(HELD_AT_SEAL, digest="sha256:old")], status=UNSEALED),
+        Step.END,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "held at the seal, then refused": (
+        plan(REFUSED, [HELD_AT_SEAL], UNSEALED),
+        Step.HOLD,
+        Phase.STOPPED,
+        2,
+        Reason.NO_LONGER_ALLOWED,
+    ),
+    "held at the seal, then suspended by its user": (
+        plan(jobs=[HELD_AT_SEAL], status=UNSEALED, suspend=True),
+        Step.HOLD,
+        Phase.STOPPED,
+        2,
+        Reason.SUSPENDED_BY_USER,
+    ),
+    "held at the seal, the old one on its way out": (
+        plan(jobs=[replace(HELD_AT_SEAL, deleting=True)], status=UNSEALED),
+        Step.WAIT,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "tried again, not sealed yet": (
+        plan(jobs=[replace(SECOND, running=False)], status=TRIED_AGAIN),
+        Step.KEEP,
+        Phase.UNSEALED,
+        2,
+        Reason.SEAL_NOT_ENFORCED,
+    ),
+    "tried again and sealed": (
+        plan(jobs=[replace(SECOND, running=False, sealed=True)], status=TRIED_AGAIN),
+        Step.KEEP,
+        Phase.STARTING,
+        2,
+        Reason.ATTEMPT_CREATED,
+    ),
+    "tried again and runs": (
+        plan(jobs=[SECOND], status=TRIED_AGAIN),
+        Step.KEEP,
+        Phase.RUNNING,
+        2,
+        Reason.ATTEMPT_CREATED,
+    ),
+    "tried again, then failed by itself": (
+        plan(jobs=[replace(SECOND, finished="Failed", sealed=True)], status=TRIED_AGAIN),
+        Step.FINISH,
+        Phase.FAILED,
+        2,
+        Reason.FAILED,
+    ),
+    "too slow to be sealed": (
+        plan(jobs=[replace(HELD_AT_SEAL, reason="DeadlineExceeded")], status=STARTED),
+        Step.FINISH,
+        Phase.FAILED,
+        1,
+        Reason.DEADLINE_EXCEEDED,
+    ),
     "after the end the reason stays": (
         plan(jobs=[], status=ENDED),
         Step.REST,
@@ -192,6 +297,12 @@ def test_the_time_to_live_is_met_by_looking_again():
     assert timedelta(seconds=30) < timedelta(seconds=found.again) < timedelta(seconds=31)
 
 
+def test_the_next_attempt_after_one_that_was_not_sealed_is_met_by_looking_again():
+    found = plan(jobs=[HELD_AT_SEAL], status=UNSEALED)
+    assert timedelta(seconds=30) < timedelta(seconds=found.again) < timedelta(seconds=31)
+    assert found.message == "The canary answered. Nothing of the user's ran. Attempt 2 is made at 2026-06-01T12:00:30Z."
+
+
 SERVER = Seen("mlp-api", "uid", 1, ALLOWED.digest, suspended=False, running=True)
 
 
@@ -216,3 +327,10 @@ SERVER = Seen("mlp-api", "uid", 1, ALLOWED.digest, suspended=False, running=True
 def test_inference(decision, seen, suspend, replicas, step, phase):
     found = plan_inference(decision, seen, suspend=suspend, replicas=replicas)
     assert (found.step, found.phase) == (step, phase)
+
+
+@pytest.mark.parametrize(("running", "phase"), [(False, Phase.UNSEALED), (True, Phase.RUNNING)])
+def test_a_replica_that_is_not_sealed_is_told_whether_or_not_another_serves(running, phase):
+    found = plan_inference(ALLOWED, replace(SERVER, running=running, unsealed=LOST), suspend=False, replicas=1)
+    assert (found.step, found.phase, found.reason) == (Step.KEEP, phase, Reason.SEAL_NOT_ENFORCED)
+    assert found.message.startswith("The canary answered. Nothing of the user's runs in the pod mlp-diagnosis-1-x")

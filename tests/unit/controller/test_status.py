@@ -65,8 +65,15 @@ def conditions(written):
          {"Ready": "False/TemplateRejected", "Stalled": "True/TemplateRejected"}),
         (ALLOWED, Outcome(Phase.SUCCEEDED, Reason.SUCCEEDED, attempt=1, finished_at="2026-06-01T12:00:00Z"),
          {"Completed": "True/Succeeded", "Ready": "True/Succeeded", "Running": "False/Succeeded"}),
-        (ALLOWED, Outcome(Phase.FAILED, Reason.SEAL_NOT_ENFORCED, "the canary answered", attempt=1),
-         {"Completed": "False/SealNotEnforced", "Stalled": "True/SealNotEnforced", "Ready": "False/SealNotEnforced"}),
+        (ALLOWED, Outcome(Phase.FAILED, Reason.FAILED, "no epsilon left", attempt=1),
+         {"Completed": "False/Failed", "Stalled": "True/Failed", "Ready": "False/Failed"}),
+        (ALLOWED, Outcome(Phase.UNSEALED, Reason.SEAL_NOT_ENFORCED, "the canary answered", attempt=2,
+                          controls=IN_PLACE),
+         {"Accepted": "True/Allowed", "Ready": "False/SealNotEnforced", "Running": "False/SealNotEnforced",
+          "Stalled": "True/SealNotEnforced", "Completed": "False/SealNotEnforced", "Suspended": "False/NotSuspended"}),
+        (ALLOWED, Outcome(Phase.RUNNING, Reason.SEAL_NOT_ENFORCED, "one of two replicas", controls=IN_PLACE,
+                          stalled=True),
+         {"Ready": "True/AttemptCreated", "Running": "True/AttemptRunning", "Stalled": "True/SealNotEnforced"}),
     ],
 )  # fmt: skip
 def test_conditions_by_situation(decision, outcome, expected):
