@@ -35,10 +35,14 @@ class ApiModel(BaseModel):
     @classmethod
     def as_the_api_server_stores_it(cls, value: Any) -> Any:
         """A field that is null is absent and 5.0 is 5: so the API server stores them, and so a file is read here."""
-        if type(value) is dict and any(v is None or (type(v) is float and v.is_integer()) for v in value.values()):
-            return {
-                k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in value.items() if v is not None
-            }
+        if type(value) is dict:
+            for one in value.values():  # a loop, for most objects need no copy and each model asks
+                if one is None or (type(one) is float and one.is_integer()):
+                    return {
+                        k: int(v) if isinstance(v, float) and v.is_integer() else v
+                        for k, v in value.items()
+                        if v is not None
+                    }
         return value
 
     @model_validator(mode="after")

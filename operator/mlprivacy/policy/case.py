@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Literal
 
 from mlprivacy.api.base import Parsed
@@ -60,17 +59,13 @@ class UsedDataset:
         """True when the job may ask for ``column``: its own namespace's, or listed by the grant."""
         return self.grant is None or column in self.grant.columns
 
-    @cached_property
-    def _classes(self) -> Mapping[str, str]:
-        return {column.name: column.data_class for column in self.spec.columns}
-
     def column_classes(self) -> Mapping[str, str]:
         """Class of each column that exists."""
-        return self._classes
+        return self.spec.classes_by_column
 
     def lawful_uses(self, purpose: str, processing: str) -> tuple[Use, ...]:
         """The uses that cover this purpose and processing."""
-        return tuple(u for u in self.spec.uses if u.processing == processing and covers(u.purpose, purpose))
+        return tuple([u for u in self.spec.uses if u.processing == processing and covers(u.purpose, purpose)])
 
 
 @dataclass(frozen=True)
@@ -161,4 +156,4 @@ class Case:
     def classes_of(self, names: Iterable[str]) -> tuple[ClassUse, ...]:
         """The resolved classes among ``names``."""
         wanted = set(names)
-        return tuple(c for c in self.classes if c.name in wanted)
+        return tuple([c for c in self.classes if c.name in wanted])

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from mlprivacy.api.base import Assurance, Mode, Parsed, parse_spec
+from mlprivacy.api.base import Assurance, Parsed, parse_spec
 from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
 from mlprivacy.api.inference_job import InferenceJobSpec
-from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.api.training_job import KIND as TRAINING_JOB
 from mlprivacy.api.training_job import TrainingJobSpec
@@ -28,13 +27,12 @@ from mlprivacy.policy.model import (
     Verdict,
     canonical_digest,
 )
-from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
+from mlprivacy.policy.modes import Regime
 from mlprivacy.policy.packs import Pack
-from mlprivacy.policy.parameters import strictest_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
-from mlprivacy.policy.rules import all_rules, rules_by_id
 from mlprivacy.policy.rules.network.egress import readable
+from mlprivacy.policy.standing import standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
 JobSpec = TrainingJobSpec | InferenceJobSpec
@@ -93,13 +91,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
     )
     data_namespaces = _data_namespaces(spec, namespace)
-    regime, regime_problems = _regime(namespace, data_namespaces, facts)
-    policies = regime.policies if regime else ()
-    packs, pack_problems = _packs(policies, facts)
-    rules = _active_rules(packs)
-    parameters, bad = strictest_of(
-        all_rules(), [_sources(group, facts) for group in (regime.per_namespace if regime else ())]
-    )
+    under = standing(namespace, data_namespaces, facts)
     case = Case(
         kind=kind,
         name=job.name,
@@ -108,7 +100,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         facts=facts,
         datasets=datasets,
         classes=classes,
-        parameters=parameters,
+        parameters=under.parameters,
         touched=resolver.touched,
     )
     if isinstance(spec, InferenceJobSpec):
@@ -117,7 +109,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     for text in resolver.expiries:
         case.expires(parse_time(text))
 
-    holds = [*regime_problems, *pack_problems, *resolver.problems]
+    holds = [*under.problems, *resolver.problems]
     holds += [
         missing(
             "spec",
@@ -125,7 +117,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
             "ask the privacy office to mend the policy",
             reason=Reason.INVALID_POLICY,
         )
-        for b in bad
+        for b in under.bad
     ]
     holds += (
         unenforced_training(spec, facts.capabilities)
@@ -134,19 +126,21 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     )
     findings = [_finding_of_hold(h) for h in holds]
     obligations: list[Obligation] = []
-    for rule in rules:
-        if kind in rule.applies_to:
-            for item in _run(rule, case, regime, packs):
-                if isinstance(item, Obligation):
-                    obligations.append(item)
-                else:
-                    findings.append(item)
+    for rule in under.rules[kind]:
+        raised: list[Raised] = []
+        for item in rule.check(case):
+            if isinstance(item, Obligation):
+                obligations.append(item)
+            else:
+                raised.append(item)
+        if raised:  # usually there is nothing, which needs no look at packs and policies
+            findings += _found(rule, raised, under.regime, under.packs)
 
     ordered = tuple(sorted(findings, key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
     verdict = _verdict(ordered)
     return Decision(
         verdict=verdict,
-        mode=regime.mode if regime else None,
+        mode=under.mode,
         findings=ordered,
         obligations=_fold(obligations, case),
         achieved=assurance.achieved(case.processing, facts.capabilities),
@@ -185,114 +179,6 @@ def _own_scope(case: Case, spec: InferenceJobSpec, resolver: Resolver) -> Any:
     return case.scope(spec.consent_scope.namespace or case.namespace, spec.consent_scope.name)
 
 
-def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime | None, list[Raised]]:
-    """The ceiling (the stricter label of the job's and the data's namespaces) and the policies that apply."""
-    own = ceiling_of(facts.namespaces.get(namespace))
-    if own is None:
-        return None, [
-            missing(
-                "metadata.namespace",
-                f"the namespace {namespace} is not governed, so nothing would hold this job to its decision",
-                f"ask the privacy office: kubectl label namespace {namespace} mlprivacy.dev/enforce=enforce",
-                reason=Reason.NAMESPACE_NOT_GOVERNED,
-            )
-        ]
-    everywhere = [facts.namespaces.get(n) for n in dict.fromkeys((namespace, *data))]
-    ceiling = strictest(ceiling_of(labels) for labels in everywhere) or own
-    problems: list[Raised] = []
-    if strictest((own, ceiling)) != own:
-        # The guards are bound by the job's namespace alone: there they would only warn about what the data's refuses.
-        problems.append(
-            missing(
-                "metadata.namespace",
-                f"the namespace {namespace} is governed more softly than the data's, so no guard would hold there",
-                f"ask the privacy office to label it as strictly: kubectl label --overwrite namespace {namespace} "
-                f"mlprivacy.dev/enforce={ceiling.lower()}",
-                reason=Reason.NAMESPACE_TOO_SOFT,
-            )
-        )
-    policies: list[Parsed[PrivacyPolicySpec]] = []
-    for policy in sorted(facts.policies, key=lambda p: p.name):
-        if policy.spec is None:
-            problems.append(
-                missing(
-                    "metadata.namespace",
-                    f"the policy {policy.name} can not be read by this version, so it is not known what it demands",
-                    "ask the privacy office to mend the policy",
-                    reason=Reason.INVALID_POLICY,
-                )
-            )
-        elif any(selects(policy.spec, labels) for labels in everywhere if labels is not None):
-            policies.append(policy)
-    bare: list[Mode | None] = []
-    groups: dict[tuple[str, ...], tuple[Parsed[PrivacyPolicySpec], ...]] = {}
-    for labels in everywhere:
-        here = tuple(p for p in policies if p.spec is not None and labels is not None and selects(p.spec, labels))
-        label = ceiling_of(labels)
-        if here or label is not None:
-            groups[tuple(p.name for p in here)] = here
-        if not here:
-            bare.append(label)
-    return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values())), problems
-
-
-def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple[list[Pack], list[Raised]]:
-    packs: dict[str, Pack] = {}
-    problems: list[Raised] = []
-    for policy in policies:
-        if policy.spec is None:
-            continue
-        for ref in policy.spec.packs:
-            if ref.name == "baseline":
-                continue
-            if ref.name in facts.packs:
-                packs[ref.name] = facts.packs[ref.name]
-            else:
-                problems.append(
-                    missing(
-                        "metadata.namespace",
-                        f"the policy {policy.name} names the pack {ref.name}, which is not installed",
-                        f"ask the privacy office to choose among {', '.join(sorted(facts.packs))}",
-                        reason=Reason.PACK_NOT_FOUND,
-                    )
-                )
-        unknown = [o.id for o in policy.spec.rules if o.id not in rules_by_id()]
-        if unknown:
-            problems.append(
-                missing(
-                    "metadata.namespace",
-                    f"the policy {policy.name} overrides {', '.join(unknown)}, which is no rule",
-                    "ask the privacy office to mend the policy; `mlprivacy explain --rules` lists the rules",
-                    reason=Reason.INVALID_POLICY,
-                )
-            )
-        if policy.spec.custom:
-            problems.append(
-                missing(
-                    "metadata.namespace",
-                    f"the policy {policy.name} has custom rules, which are not evaluated yet",
-                    "ask the privacy office to leave custom out of the policy",
-                    reason=Reason.NOT_ENFORCED_HERE,
-                )
-            )
-    return list(packs.values()), problems
-
-
-def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> list[dict[str, int | str]]:
-    """What sets parameters in one namespace: the packs that its policies name, and the policies."""
-    specs = [p.spec for p in policies if p.spec is not None]
-    packs = {ref.name: facts.packs[ref.name] for spec in specs for ref in spec.packs if ref.name in facts.packs}
-    return [
-        *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs.values()),
-        *(dict(spec.parameters) for spec in specs),
-    ]
-
-
-def _active_rules(packs: Iterable[Pack]) -> tuple[Rule, ...]:
-    asked = {line.id for pack in packs for line in pack.rules}
-    return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
-
-
 def _finding_of_hold(raised: Raised) -> Finding:
     return Finding(
         rule="references" if raised.reason is not Reason.NOT_ENFORCED_HERE else "not-enforced-here",
@@ -305,16 +191,8 @@ def _finding_of_hold(raised: Raised) -> Finding:
     )
 
 
-def _run(rule: Rule, case: Case, regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding | Obligation]:
-    """Run one rule and turn what it yields into findings under the regime's mode."""
-    raised: list[Raised] = []
-    for item in rule.check(case):
-        if isinstance(item, Obligation):
-            yield item
-        else:
-            raised.append(item)
-    if not raised:  # the usual case, which needs no look at packs and policies
-        return
+def _found(rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding]:
+    """What one rule raised, as findings under the regime's mode."""
     asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
     citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
     # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.

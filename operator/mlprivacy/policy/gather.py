@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mlprivacy.api.base import Parsed
 from mlprivacy.api.consent_scope import ConsentScopeSpec
@@ -47,8 +47,7 @@ class Lookup(Protocol):
         """``namespace/name`` of every Dataset that a job of this kind in this namespace may know of."""
 
 
-@dataclass(frozen=True)
-class AskedDataset:
+class AskedDataset(NamedTuple):
     """A dataset as a raw job names it, with the columns asked for."""
 
     namespace: str
@@ -56,8 +55,7 @@ class AskedDataset:
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class References:
+class References(NamedTuple):
     """Every name that a raw job refers to. What is not a name of the right type is left out: it can not resolve."""
 
     kind: str
@@ -149,9 +147,9 @@ def select_facts(
             continue
         datasets[(item.namespace, item.name)] = dataset
         if dataset.spec is not None:
-            wanted = set(item.columns)
-            classes |= dict.fromkeys(c.data_class for c in dataset.spec.columns if c.name in wanted)
-            scopes |= dict.fromkeys((item.namespace, u.consent_scope) for u in dataset.spec.uses if u.consent_scope)
+            known = dataset.spec.classes_by_column
+            classes |= {known[column]: None for column in item.columns if column in known}
+            scopes |= {(item.namespace, u.consent_scope): None for u in dataset.spec.uses if u.consent_scope}
     if asked.consent_scope is not None and permitted(facts, asked, "ConsentScope", *asked.consent_scope):
         scopes[asked.consent_scope] = None
     data_classes.update((name, c) for name in classes if (c := lookup.data_class(name)) is not None)
@@ -166,7 +164,7 @@ def permitted(facts: Facts, asked: References, kind: str, owner: str, name: str)
     if owner == asked.namespace:
         return True
     granted = find_grant(facts, owner=owner, kind=kind, name=name, by_namespace=asked.namespace, by_kind=asked.kind)
-    return any(True for _ in granted)
+    return next(granted, None) is not None
 
 
 def granted_datasets(grants: Iterable[Parsed[DatasetGrantSpec]], namespace: str, kind: str) -> Iterator[str]:

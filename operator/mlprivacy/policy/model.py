@@ -162,15 +162,24 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """The canonical decision, without time, so that the same facts give the same digest."""
+        determining = self._determining()
+        return {
+            "subject": determining["subject"],
+            "spec": determining["spec"],
+            "verdict": determining["verdict"],
+            "mode": self.mode,
+            "findings": [f.as_dict() for f in self.findings],
+            "obligations": determining["obligations"],
+            "assurance": {"achieved": self.achieved.value, "required": self.required.value},
+        }
+
+    def _determining(self) -> dict[str, Any]:
         kind, namespace, name, uid = self.subject
         return {
             "subject": {"kind": kind, "namespace": namespace, "name": name, "uid": uid},
             "spec": self.spec_digest,
             "verdict": self.verdict.value,
-            "mode": self.mode,
-            "findings": [f.as_dict() for f in self.findings],
             "obligations": self.obligations.as_dict(),
-            "assurance": {"achieved": self.achieved.value, "required": self.required.value},
         }
 
     @property
@@ -179,8 +188,7 @@ class Decision:
 
         Findings and modes are left out, so that a new warning or another wording does not restart what runs.
         """
-        full = self.as_dict()
-        return canonical_digest({key: full[key] for key in ("subject", "spec", "verdict", "obligations")})
+        return canonical_digest(self._determining())
 
     @property
     def record_digest(self) -> str:

@@ -25,7 +25,8 @@ def find_grant(
     facts: Facts, *, owner: str, kind: str, name: str, by_namespace: str, by_kind: str
 ) -> Iterator[tuple[Parsed[DatasetGrantSpec], GrantTo]]:
     """Grants in ``owner`` that let ``by_kind`` of ``by_namespace`` refer to ``kind``/``name`` now, by name."""
-    for grant in sorted(facts.grants.get(owner, ()), key=lambda g: g.name):
+    grants = facts.grants.get(owner, ())
+    for grant in grants if len(grants) < 2 else sorted(grants, key=lambda g: g.name):
         spec = grant.spec
         if spec is None or grant.namespace != owner:
             continue
@@ -35,10 +36,13 @@ def find_grant(
                     continue
             except ValueError:
                 continue
-        if not any(f.namespace == by_namespace and f.kind == by_kind for f in spec.from_):
+        for source in spec.from_:
+            if source.namespace == by_namespace and source.kind == by_kind:
+                break
+        else:
             continue
         for to in spec.to:
-            if to.kind == kind and to.name == name:
+            if to.name == name and to.kind == kind:
                 yield grant, to
 
 
@@ -65,8 +69,8 @@ class Resolver:
 
     def datasets(self, spec: TrainingJobSpec) -> tuple[UsedDataset, ...]:
         """The datasets that exist, are granted, and can be read."""
-        found = (self._dataset(index, asked, spec.purpose) for index, asked in enumerate(spec.datasets))
-        return tuple(d for d in found if d is not None)
+        found = [self._dataset(index, asked, spec.purpose) for index, asked in enumerate(spec.datasets)]
+        return tuple([d for d in found if d is not None])
 
     def _dataset(self, index: int, asked: DatasetUse, purpose: str) -> UsedDataset | None:
         owner = asked.namespace or self.namespace
@@ -100,7 +104,9 @@ class Resolver:
                     )
                 )
                 return None
-            chosen = max(grants, key=lambda g: (*self._fit(g[1], asked, purpose), *_freedom(g[0])))
+            chosen = grants[0]
+            if len(grants) > 1:
+                chosen = max(grants, key=lambda g: (*self._fit(g[1], asked, purpose), *_freedom(g[0])))
             self._rely_on(chosen[0], path, f"{owner}/{asked.name}")
         dataset = self.facts.datasets.get((owner, asked.name))
         if dataset is None:

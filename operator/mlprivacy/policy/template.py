@@ -315,6 +315,7 @@ def _ports_and_mounts(container: Mapping[str, Any], path: str) -> Iterator[Probl
             )
 
 
+@lru_cache(maxsize=1024)
 def normal_path(path: str) -> str:
     """``path`` as the kernel reads it: absolute, one slash between names, no ``.``; ``..`` is kept."""
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
@@ -340,7 +341,7 @@ def covers_reserved(path: str) -> bool:
 
 
 def _security(context: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(context, Mapping):
+    if context is None or not isinstance(context, Mapping):  # None first: it is known faster
         return
     for name, forbidden in (
         ("privileged", True),

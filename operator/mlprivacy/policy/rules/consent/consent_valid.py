@@ -44,8 +44,14 @@ def _rests_on_consent(use: Use, bases: tuple[str, ...]) -> bool:
 
 def _is_consent(basis: str | None, bases: tuple[str, ...]) -> bool:
     """True for a key of consent and for its kinds: A6-1-a covers DPV's A6-1-a-explicit-consent, in any case."""
-    key = (basis or "").lower()
-    return any(key == b.lower() or key.startswith(b.lower() + "-") for b in bases)
+    if not basis:
+        return "" in bases
+    key = basis.lower()
+    for consent in bases:
+        kind = consent.lower()
+        if key == kind or key.startswith(kind + "-"):
+            return True
+    return False
 
 
 def _use(case: Case, dataset: UsedDataset, use: Use, classes: tuple[ClassUse, ...]) -> Iterator[Raised]:

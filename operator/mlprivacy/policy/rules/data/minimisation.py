@@ -14,10 +14,10 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     identifiers = {c.name: c.spec.identifiers for c in case.classes}
     for dataset in case.datasets:
         known = dataset.column_classes()
-        visible = sorted(set(known) & set(dataset.grant.columns)) if dataset.grant else sorted(known)
         for position, column in enumerate(dataset.asked.columns):
             path = f"{dataset.path}.columns[{position}]"
             if column not in known or not dataset.granted(column):
+                visible = sorted(set(known) & set(dataset.grant.columns)) if dataset.grant else sorted(known)
                 # The same words in both cases: what else a foreign dataset holds is not for this namespace.
                 yield breach(
                     path,

@@ -11,6 +11,8 @@ from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach
 from mlprivacy.policy.template import check_template, covers_reserved, normal_path, within
 
+_Container = tuple[str, int, Mapping[str, Any]]
+
 MOST = 12  # findings shown; a template that is wrong everywhere needs no longer list
 
 
@@ -26,12 +28,13 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             yield breach("spec.template", "has more problems than these", "mend these first, then look again")
             return
         yield breach(problem.path, problem.message, problem.remedy)
-    yield from _images(case)
-    yield from _mounts(case)
-    yield from _ports(case)
+    containers = list(_containers(case))
+    yield from _images(case, containers)
+    yield from _mounts(case, containers)
+    yield from _ports(case, containers)
 
 
-def _containers(case: Case) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+def _containers(case: Case) -> Iterator[_Container]:
     spec = case.template.get("spec")
     for group in ("initContainers", "containers"):
         items = spec.get(group) if isinstance(spec, Mapping) else None
@@ -40,8 +43,8 @@ def _containers(case: Case) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
                 yield group, index, item
 
 
-def _images(case: Case) -> Iterator[Raised]:
-    for group, index, item in _containers(case):
+def _images(case: Case, containers: list[_Container]) -> Iterator[Raised]:
+    for group, index, item in containers:
         first_server = case.kind == "InferenceJob" and group == "containers" and index == 0
         if item.get("image") is None and not (first_server and case.inference.model.image):
             yield breach(
@@ -49,7 +52,7 @@ def _images(case: Case) -> Iterator[Raised]:
             )
 
 
-def _mounts(case: Case) -> Iterator[Raised]:
+def _mounts(case: Case, containers: list[_Container]) -> Iterator[Raised]:
     """Data and output have folders of their own, apart from the sidecar's, and no mount of the template hides them."""
     if case.kind != "TrainingJob":
         return
@@ -59,13 +62,17 @@ def _mounts(case: Case) -> Iterator[Raised]:
     taken: dict[str, str] = {}
     for path, where in asked:
         normal = normal_path(where)
-        owner = next((o for p, o in taken.items() if within(normal, p) or within(p, normal)), None)
+        owner = None
+        for folder, asker in taken.items():
+            if within(normal, folder) or within(folder, normal):
+                owner = asker
+                break
         if covers_reserved(where):
             yield breach(path, f"{where} would cover the sidecar's folders", "choose another path, such as /data/x")
         elif owner:
             yield breach(path, f"{where} and the folder of {owner} lie in one another", "choose a path apart from it")
         taken[normal] = path
-    for group, index, item in _containers(case):
+    for group, index, item in containers:
         mounts = item.get("volumeMounts")
         for position, mount in enumerate(mounts if isinstance(mounts, list) else []):
             where = normal_path(str(mount.get("mountPath", ""))) if isinstance(mount, Mapping) else "/"
@@ -78,12 +85,12 @@ def _mounts(case: Case) -> Iterator[Raised]:
                 )
 
 
-def _ports(case: Case) -> Iterator[Raised]:
+def _ports(case: Case, containers: list[_Container]) -> Iterator[Raised]:
     """A port of the template must not be one the seal probe, the sidecar or the gateway listens on."""
     taken = {PORT_SEAL: "the seal probe", PORT_SIDECAR: "the sidecar"}
     if case.kind == "InferenceJob":
         taken[case.inference.port] = "the gateway"
-    for group, index, item in _containers(case):
+    for group, index, item in containers:
         ports = item.get("ports")
         for position, port in enumerate(ports if isinstance(ports, list) else []):
             number = port.get("containerPort") if isinstance(port, Mapping) else None

@@ -1,0 +1,196 @@
+"""What one namespace and its data stand under: the regime, packs, rules and parameters, made once for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mlprivacy.api.base import Mode, Parsed
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.api.reasons import Reason
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
+from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.parameters import BadParameter, strictest_of
+from mlprivacy.policy.rule import ParameterValue, Raised, Rule, missing
+from mlprivacy.policy.rules import all_rules, rules_by_id
+
+REMEMBERED: Final = 128  # combinations of namespaces under one set of policies
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What policies, packs and labels make of the jobs of one namespace that use the data of certain others.
+
+    It holds what it was made from, so that it is found again only for these very policies and packs.
+    """
+
+    policies: tuple[Parsed[PrivacyPolicySpec], ...]
+    available: Mapping[str, Pack]
+    labels: tuple[dict[str, str] | None, ...]
+    regime: Regime | None
+    mode: Mode | None
+    problems: tuple[Raised, ...]  # those of the regime, then those of the packs
+    packs: tuple[Pack, ...]
+    rules: Mapping[str, tuple[Rule, ...]]  # by the kind of job
+    parameters: Mapping[tuple[str, str], ParameterValue]
+    bad: tuple[BadParameter, ...]
+
+
+_known: dict[tuple[str, ...], Standing] = {}  # by the namespaces; the latest of each
+
+
+def standing(namespace: str, data: Iterable[str], facts: Facts) -> Standing:
+    """What jobs of ``namespace`` that use data of the namespaces ``data`` stand under. Pure.
+
+    An answer is used again for the same policies and packs (the very objects, which are frozen and which the
+    answer keeps alive) and equal labels; else it is worked out anew.
+    """
+    names = tuple(dict.fromkeys((namespace, *data)))
+    found = _known.get(names)
+    if (
+        found is not None
+        and found.policies is facts.policies
+        and found.available is facts.packs
+        and all(facts.namespaces.get(name) == labels for name, labels in zip(names, found.labels, strict=True))
+    ):
+        return found
+    made = _make(names, facts)
+    if type(facts.policies) is tuple:  # what could change under the same identity is not remembered
+        if len(_known) >= REMEMBERED:
+            _known.pop(next(iter(_known)), None)
+        _known[names] = made
+    return made
+
+
+def _make(names: tuple[str, ...], facts: Facts) -> Standing:
+    labels = tuple(None if (here := facts.namespaces.get(name)) is None else dict(here) for name in names)
+    regime, problems = _regime(names[0], names[1:], facts)
+    packs, pack_problems = _packs(regime.policies if regime else (), facts)
+    rules = _active_rules(packs)
+    parameters, bad = strictest_of(
+        all_rules(), [_sources(group, facts) for group in (regime.per_namespace if regime else ())]
+    )
+    return Standing(
+        policies=facts.policies,
+        available=facts.packs,
+        labels=labels,
+        regime=regime,
+        mode=regime.mode if regime else None,
+        problems=(*problems, *pack_problems),
+        packs=tuple(packs),
+        rules={
+            kind: tuple(rule for rule in rules if kind in rule.applies_to) for kind in ("TrainingJob", "InferenceJob")
+        },
+        parameters=parameters,
+        bad=bad,
+    )
+
+
+def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime | None, list[Raised]]:
+    """The ceiling (the stricter label of the job's and the data's namespaces) and the policies that apply."""
+    own = ceiling_of(facts.namespaces.get(namespace))
+    if own is None:
+        return None, [
+            missing(
+                "metadata.namespace",
+                f"the namespace {namespace} is not governed, so nothing would hold this job to its decision",
+                f"ask the privacy office: kubectl label namespace {namespace} mlprivacy.dev/enforce=enforce",
+                reason=Reason.NAMESPACE_NOT_GOVERNED,
+            )
+        ]
+    everywhere = [facts.namespaces.get(n) for n in dict.fromkeys((namespace, *data))]
+    ceiling = strictest(ceiling_of(labels) for labels in everywhere) or own
+    problems: list[Raised] = []
+    if strictest((own, ceiling)) != own:
+        # The guards are bound by the job's namespace alone: there they would only warn about what the data's refuses.
+        problems.append(
+            missing(
+                "metadata.namespace",
+                f"the namespace {namespace} is governed more softly than the data's, so no guard would hold there",
+                f"ask the privacy office to label it as strictly: kubectl label --overwrite namespace {namespace} "
+                f"mlprivacy.dev/enforce={ceiling.lower()}",
+                reason=Reason.NAMESPACE_TOO_SOFT,
+            )
+        )
+    policies: list[Parsed[PrivacyPolicySpec]] = []
+    for policy in sorted(facts.policies, key=lambda p: p.name):
+        if policy.spec is None:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} can not be read by this version, so it is not known what it demands",
+                    "ask the privacy office to mend the policy",
+                    reason=Reason.INVALID_POLICY,
+                )
+            )
+        elif any(selects(policy.spec, labels) for labels in everywhere if labels is not None):
+            policies.append(policy)
+    bare: list[Mode | None] = []
+    groups: dict[tuple[str, ...], tuple[Parsed[PrivacyPolicySpec], ...]] = {}
+    for labels in everywhere:
+        here = tuple(p for p in policies if p.spec is not None and labels is not None and selects(p.spec, labels))
+        label = ceiling_of(labels)
+        if here or label is not None:
+            groups[tuple(p.name for p in here)] = here
+        if not here:
+            bare.append(label)
+    return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values())), problems
+
+
+def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple[list[Pack], list[Raised]]:
+    packs: dict[str, Pack] = {}
+    problems: list[Raised] = []
+    for policy in policies:
+        if policy.spec is None:
+            continue
+        for ref in policy.spec.packs:
+            if ref.name == "baseline":
+                continue
+            if ref.name in facts.packs:
+                packs[ref.name] = facts.packs[ref.name]
+            else:
+                problems.append(
+                    missing(
+                        "metadata.namespace",
+                        f"the policy {policy.name} names the pack {ref.name}, which is not installed",
+                        f"ask the privacy office to choose among {', '.join(sorted(facts.packs))}",
+                        reason=Reason.PACK_NOT_FOUND,
+                    )
+                )
+        unknown = [o.id for o in policy.spec.rules if o.id not in rules_by_id()]
+        if unknown:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} overrides {', '.join(unknown)}, which is no rule",
+                    "ask the privacy office to mend the policy; `mlprivacy explain --rules` lists the rules",
+                    reason=Reason.INVALID_POLICY,
+                )
+            )
+        if policy.spec.custom:
+            problems.append(
+                missing(
+                    "metadata.namespace",
+                    f"the policy {policy.name} has custom rules, which are not evaluated yet",
+                    "ask the privacy office to leave custom out of the policy",
+                    reason=Reason.NOT_ENFORCED_HERE,
+                )
+            )
+    return list(packs.values()), problems
+
+
+def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> list[dict[str, int | str]]:
+    """What sets parameters in one namespace: the packs that its policies name, and the policies."""
+    specs = [p.spec for p in policies if p.spec is not None]
+    packs = {ref.name: facts.packs[ref.name] for spec in specs for ref in spec.packs if ref.name in facts.packs}
+    return [
+        *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs.values()),
+        *(dict(spec.parameters) for spec in specs),
+    ]
+
+
+def _active_rules(packs: Iterable[Pack]) -> tuple[Rule, ...]:
+    asked = {line.id for pack in packs for line in pack.rules}
+    return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
