@@ -121,17 +121,6 @@ def test_a_job_that_fails_stalls(lax):
     assert job["status"]["attempt"] == 1
 
 
-def test_a_seal_probe_that_failed_is_reported_in_its_words(lax):
-    words = "the canary 10.0.0.1 answered: NetworkPolicy is not enforced here"
-    lax.apply(lax.training_job())
-    lax.running()
-    ended = {"terminated": {"exitCode": 3, "message": words}}
-    seal = {"name": "mlprivacy-seal", "state": ended, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
-    lax.end_pod(lax.pod(), "Failed", initContainerStatuses=[seal])
-    job = lax.until("Stalled", "True", "SealNotEnforced")
-    assert lax.condition(job, "Stalled")["message"] == words
-
-
 def test_a_deadline_ends_the_job_and_stays_the_reason(world):
     world.apply(world.training_job(activeDeadlineSeconds=3))
     world.until("Completed", "False", "DeadlineExceeded")
