@@ -323,13 +323,13 @@ def _validate(
 
 def parse_spec(kind: KindInfo[SpecT], raw: Mapping[str, Any]) -> Parsed[SpecT]:
     """Read ``raw['spec']``. Never raises on bad content: wrong values are ``errors``, extra fields ``unknown``."""
-    whole: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    whole: Mapping[str, Any] = raw if isinstance(raw, (dict, Mapping)) else {}
     metadata = whole.get("metadata")
-    meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    meta: Mapping[str, Any] = metadata if isinstance(metadata, (dict, Mapping)) else {}
     body = whole.get("spec")
     spec: SpecT | None = None
     unknown: list[FieldError] = []
-    if isinstance(body, Mapping):
+    if isinstance(body, (dict, Mapping)):
         spec, errors = _validate(kind.spec, body, "forbid")
         unknown = [error for error in errors if error.unknown]
         if unknown:  # which hide what the rest is worth: rules are not asked about an object with fields too many

@@ -164,7 +164,7 @@ def check_template(
     """
     yield from _unlisted(template, TEMPLATE, "spec.template")
     spec = template.get("spec")
-    if not isinstance(spec, Mapping) or not _items(spec.get("containers")):
+    if not isinstance(spec, (dict, Mapping)) or not _items(spec.get("containers")):
         yield Problem(
             "spec.template.spec.containers", "the template has no container", "add the container that does the work"
         )
@@ -225,8 +225,8 @@ def _prune(value: Any, shape: Any) -> Any:
     if shape is ANY:
         return value
     if isinstance(shape, list):
-        return [_prune(v, shape[0]) for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
-    if not isinstance(value, Mapping):
+        return [_prune(v, shape[0]) for v in value if isinstance(v, (dict, Mapping))] if isinstance(value, list) else []
+    if not isinstance(value, (dict, Mapping)):
         return {}
     return {k: _prune(v, shape[k]) for k, v in value.items() if k in shape}
 
@@ -234,8 +234,8 @@ def _prune(value: Any, shape: Any) -> Any:
 def _annotations(template: Mapping[str, Any], domains: Sequence[str]) -> Iterator[Problem]:
     """Runtimes, network plugins and meshes read annotations, so these too are an allow-list."""
     metadata = template.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
-    if annotations is not None and not isinstance(annotations, Mapping):
+    annotations = metadata.get("annotations") if isinstance(metadata, (dict, Mapping)) else None
+    if annotations is not None and not isinstance(annotations, (dict, Mapping)):
         yield Problem("spec.template.metadata.annotations", "must be an object", "write it as an object")
         return
     for key in annotations or ():
@@ -276,8 +276,8 @@ def _container(
     yield from _security(container.get("securityContext"), f"{path}.securityContext")
     resources = container.get("resources")
     for part in ("limits", "requests"):
-        asked = resources.get(part) if isinstance(resources, Mapping) else None
-        for resource in asked if isinstance(asked, Mapping) else ():
+        asked = resources.get(part) if isinstance(resources, (dict, Mapping)) else None
+        for resource in asked if isinstance(asked, (dict, Mapping)) else ():
             plain = resource in RESOURCES or HUGE_PAGES.fullmatch(str(resource)) is not None
             if not plain and resource not in extended_resources:
                 yield Problem(
@@ -341,7 +341,7 @@ def covers_reserved(path: str) -> bool:
 
 
 def _security(context: Any, path: str) -> Iterator[Problem]:
-    if context is None or not isinstance(context, Mapping):  # None first: it is known faster
+    if context is None or not isinstance(context, (dict, Mapping)):  # None first: it is known faster
         return
     for name, forbidden in (
         ("privileged", True),
@@ -364,12 +364,12 @@ def _security(context: Any, path: str) -> Iterator[Problem]:
         elif value == UID_SIDECAR:
             yield Problem(f"{path}.{name}", f"{UID_SIDECAR} is the sidecar's own", "choose another id")
     capabilities = context.get("capabilities")
-    if isinstance(capabilities, Mapping) and capabilities.get("add"):
+    if isinstance(capabilities, (dict, Mapping)) and capabilities.get("add"):
         yield Problem(
             f"{path}.capabilities.add", "no capability may be added", "remove capabilities.add; all are dropped"
         )
     seccomp = context.get("seccompProfile")
-    if isinstance(seccomp, Mapping) and seccomp.get("type") not in (None, "RuntimeDefault"):
+    if isinstance(seccomp, (dict, Mapping)) and seccomp.get("type") not in (None, "RuntimeDefault"):
         yield Problem(f"{path}.seccompProfile.type", "must be RuntimeDefault", "remove it; the operator sets it")
 
 
@@ -380,7 +380,7 @@ def _volume(volume: Mapping[str, Any], path: str) -> Iterator[Problem]:
     if not any(key != "name" for key in volume):
         yield Problem(path, "has no source", "add one, such as emptyDir: {}")
     claim = volume.get("persistentVolumeClaim")
-    if isinstance(claim, Mapping):
+    if isinstance(claim, (dict, Mapping)):
         if claim.get("readOnly") is not True:
             yield Problem(
                 f"{path}.persistentVolumeClaim.readOnly",
@@ -405,21 +405,21 @@ def _volume(volume: Mapping[str, Any], path: str) -> Iterator[Problem]:
 def _env_secrets(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for index, variable in enumerate(_items(container.get("env"))):
         source = variable.get("valueFrom")
-        ref = source.get("secretKeyRef") if isinstance(source, Mapping) else None
-        if isinstance(ref, Mapping):
+        ref = source.get("secretKeyRef") if isinstance(source, (dict, Mapping)) else None
+        if isinstance(ref, (dict, Mapping)):
             yield f"env[{index}].valueFrom.secretKeyRef.name", str(ref.get("name", ""))
     for index, source in enumerate(_items(container.get("envFrom"))):
         ref = source.get("secretRef")
-        if isinstance(ref, Mapping):
+        if isinstance(ref, (dict, Mapping)):
             yield f"envFrom[{index}].secretRef.name", str(ref.get("name", ""))
 
 
 def _secret_names(volume: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     secret = volume.get("secret")
-    if isinstance(secret, Mapping):
+    if isinstance(secret, (dict, Mapping)):
         yield "secret.secretName", str(secret.get("secretName", ""))
     projected = volume.get("projected")
-    for index, source in enumerate(_items(projected.get("sources")) if isinstance(projected, Mapping) else []):
+    for index, source in enumerate(_items(projected.get("sources")) if isinstance(projected, (dict, Mapping)) else []):
         inner = source.get("secret")
-        if isinstance(inner, Mapping):
+        if isinstance(inner, (dict, Mapping)):
             yield f"projected.sources[{index}].secret.name", str(inner.get("name", ""))

@@ -37,9 +37,9 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
 def _containers(case: Case) -> Iterator[_Container]:
     spec = case.template.get("spec")
     for group in ("initContainers", "containers"):
-        items = spec.get(group) if isinstance(spec, Mapping) else None
+        items = spec.get(group) if isinstance(spec, (dict, Mapping)) else None
         for index, item in enumerate(items if isinstance(items, list) else []):
-            if isinstance(item, Mapping):
+            if isinstance(item, (dict, Mapping)):
                 yield group, index, item
 
 
@@ -75,7 +75,7 @@ def _mounts(case: Case, containers: list[_Container]) -> Iterator[Raised]:
     for group, index, item in containers:
         mounts = item.get("volumeMounts")
         for position, mount in enumerate(mounts if isinstance(mounts, list) else []):
-            where = normal_path(str(mount.get("mountPath", ""))) if isinstance(mount, Mapping) else "/"
+            where = normal_path(str(mount.get("mountPath", ""))) if isinstance(mount, (dict, Mapping)) else "/"
             owner = next((o for p, o in taken.items() if within(where, p)), None)
             if owner:
                 yield breach(
@@ -93,7 +93,7 @@ def _ports(case: Case, containers: list[_Container]) -> Iterator[Raised]:
     for group, index, item in containers:
         ports = item.get("ports")
         for position, port in enumerate(ports if isinstance(ports, list) else []):
-            number = port.get("containerPort") if isinstance(port, Mapping) else None
+            number = port.get("containerPort") if isinstance(port, (dict, Mapping)) else None
             if isinstance(number, int) and number in taken:
                 yield breach(
                     f"spec.template.spec.{group}[{index}].ports[{position}].containerPort",
