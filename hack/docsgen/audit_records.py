@@ -30,6 +30,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "a decision that allows an attempt, with the names of all objects. The receipt is held before the Job or "
         "Deployment is created",
     ),
+    "unsealed": (
+        "controller",
+        "a pod did not get past its seal, so nothing of the user's ran in it: attempt, pod, reason, the probe's exit code "
+        "and sentence",
+    ),
     "admission-decision": (
         "admission",
         "what admission answered: operation, verdict, digest, rules. Sent without waiting, so one may be lost",

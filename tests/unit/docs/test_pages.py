@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from builders import change, decide, finding, training_job
 
-from mlprivacy.policy import engine
+from mlprivacy.policy import standing
 from mlprivacy.policy.model import Action
 from mlprivacy.policy.rule import Rule
 from mlprivacy.policy.rules import all_rules
@@ -120,7 +120,7 @@ def test_the_rule_of_the_guide_works(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = module.__dict__["RULE"]
     assert isinstance(rule, Rule)
     everything = tuple(sorted((*all_rules(), rule), key=lambda r: (r.family, r.id)))
-    monkeypatch.setattr(engine, "all_rules", lambda: everything)
+    monkeypatch.setattr(standing, "all_rules", lambda: everything)
 
     job = change(training_job(), "spec.datasets[0].columns", ["diagnosis"])
     assert finding(decide(job), "deadline-set").action is Action.DENY
