@@ -21,6 +21,7 @@ from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.metrics import CollectorMetrics
 from mlprivacy.audit.puller import PodSource, Puller
 from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.audit.settled import Settled
 from mlprivacy.audit.tls import TLSSource
 
 WRITER: Final = "collector"  # the collector's own chain
@@ -98,13 +99,19 @@ class _Health:
         self._advertised = config.canary_advertised or config.canary
         self.listening = False
         self._canary = not self._advertised
+        self._settled = Settled(time.monotonic)
 
     async def canary_alive(self) -> bool:
         """Whether every canary address answers at this moment."""
         found = await asyncio.gather(*(alive(address, CANARY_TIMEOUT) for address in self._advertised))
         self._canary = all(found)
         self._metrics.canary_alive.set(self._canary)
+        self._settled.looked(self._canary)
         return self._canary
+
+    async def canary_within_reach(self) -> bool:
+        """Whether it answers at this moment and its Service leads here, so that a refusal there means something."""
+        return await self.canary_alive() and bool(self._settled)
 
     async def watch(self) -> None:
         """Keeps the gauges fresh until cancelled."""
@@ -126,6 +133,7 @@ class _Health:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
+        self._settled.answered(self.listening and self._canary)
         if not self.listening:
             return web.Response(status=503, text="The record API does not listen yet.\n")
         if not self._canary:
@@ -183,7 +191,7 @@ def _puller(config: CollectorConfig, log: AuditLog, metrics: CollectorMetrics, h
         metrics,
         writer=WRITER,
         source=config.pods,
-        canary_alive=health.canary_alive,
+        canary_alive=health.canary_within_reach,
         key=config.seal_key,
         poll=config.poll,
         heartbeat=config.heartbeat,

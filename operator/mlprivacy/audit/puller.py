@@ -213,7 +213,7 @@ class Puller:
             raise PodError("The pod still reaches the canary.")
         checked = utc_now()
         if not await self._canary_alive():
-            raise PodError("The canary is not alive; nothing can be confirmed.")
+            raise PodError("The canary is not alive, or not within pods' reach yet; nothing can be confirmed.")
         signature = self._key.sign(confirmation_bytes(attempt, nonce, checked)).hex()
         body = {"attempt": attempt, "nonce": nonce, "time": checked, "signature": signature}
         await self._exchange(session, "POST", url, json.dumps(body).encode())
@@ -230,6 +230,8 @@ class Puller:
     async def _beat(self, session: aiohttp.ClientSession, state: PodState) -> None:
         url = self._url(state.pod, names.PORT_SIDECAR, "/heartbeat")
         beat = _heartbeat(_object(await self._exchange(session, "GET", url)))
+        if state.pod.attempt is not None and beat["attempt"] != state.pod.attempt:
+            raise PodError(f"The sidecar names the attempt {beat['attempt']!r}, expected {state.pod.attempt!r}.")
         now = time.monotonic()
         state.heard_at = now
         state.heartbeat = beat

@@ -149,7 +149,11 @@ def governed_pods(pods: Informer) -> Collection[Pod]:
 
 
 def as_pod(raw: Object) -> Pod | None:
-    """What the puller needs of a pod; None for one without an address, or over, or of another kind."""
+    """What the puller needs of a pod; None for one without an address, or over, or of another kind.
+
+    Its phase is Pending while the seal probe runs, and an address comes with its sandbox. One that is being deleted is
+    pulled from until it is over: its sidecar has more to say.
+    """
     metadata, status = raw["metadata"], raw.get("status") or {}
     labels: Mapping[str, Any] = metadata.get("labels") or {}
     kind: Literal["training", "inference"] | None = None
@@ -161,12 +165,13 @@ def as_pod(raw: Object) -> Pod | None:
     ip = status.get("podIP")
     if kind is None or not isinstance(ip, str) or not ip or status.get("phase") in _OVER:
         return None
-    uid, attempt = labels.get(names.LABEL_JOB_UID), labels.get(names.LABEL_ATTEMPT)
+    # A served model has one attempt. What names another is not this pod: addresses are given anew soon.
+    uid, attempt = labels.get(names.LABEL_JOB_UID), labels.get(names.LABEL_ATTEMPT) or "1"
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         ip=ip,
         kind=kind,
-        attempt=f"{uid}/{attempt}" if uid and attempt else None,
+        attempt=names.attempt_id(uid, attempt) if uid else None,
     )

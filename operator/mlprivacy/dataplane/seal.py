@@ -158,7 +158,7 @@ class SealProbe:
             )
         refused = f" {self.refused} were refused as spoofed or late." if self.refused else ""
         where = (
-            "It asked, and could not say that its canary is alive: see the collector's log and mlprivacy_canary_alive."
+            "It asked, and could not say so: see whether it is ready, and its metric mlprivacy_canary_alive."
             if self.asked
             else f"Nobody asked: see that the collector runs and reaches the pod's port {names.PORT_SEAL}."
         )

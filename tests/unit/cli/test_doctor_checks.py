@@ -168,6 +168,54 @@ async def test_what_may_not_be_read_is_skipped_and_not_called_bad() -> None:
     assert [result.level for result in results] == ["skip"]
 
 
+def job(name: str, reason: str, status: str = "True") -> Object:
+    stalled = {"type": "Stalled", "status": status, "reason": reason, "message": "words"}
+    return named(name, namespace="research") | {"status": {"conditions": [stalled]}}
+
+
+def sealed_pod(name: str, node: str, code: int | None = 0) -> Object:
+    state: Object = {"running": {}} if code is None else {"terminated": {"exitCode": code}}
+    statuses = [{"name": "mlprivacy-seal", "state": state}]
+    return named(name) | {"spec": {"nodeName": node}, "status": {"initContainerStatuses": statuses}}
+
+
+NODES = [named("real"), named("played", labels={"type": "kwok"})]
+STUDY, API = job("study", "SealNotEnforced"), job("api", "SealNotConfirmed")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "pods", "expected"),
+    [
+        ([], [], [("skip", "no governed pod has run")]),
+        ([job("old", "Failed")], [], [("skip", "no governed pod has run")]),
+        ([], [sealed_pod("p", "real", None), sealed_pod("q", "real", 3)], [("skip", "no governed pod has run")]),
+        ([], [sealed_pod("p", "played")], [("skip", "1 governed pod on simulated nodes alone")]),
+        ([], [sealed_pod("p", "real"), sealed_pod("q", "played")], [("ok", "1 governed pod on 1 node got past")]),
+        ([job("study", "SealNotEnforced", "False")], [sealed_pod("p", "real")], [("ok", "is enforced")]),
+        ([STUDY], [], [("bad", "not enforced for the pods of research/study")]),
+        ([STUDY], [sealed_pod("p", "real")], [("bad", "1 other governed pod got past the seal")]),
+        (
+            [STUDY, API],
+            [],
+            [("bad", "research/study"), ("bad", "did not confirm the seal of the pods of research/api")],
+        ),
+        ([job("x", "SealFailed")], [], [("bad", "can not do its work in the pods of research/x")]),
+    ],
+)
+async def test_whether_network_policy_is_enforced(jobs: list[Object], pods: list[Object], expected: Any) -> None:
+    client = FakeClient({"trainingjobs.mlprivacy.dev": jobs, "pods": pods, "nodes": NODES})
+    results = await found("sealing", client)
+    assert [result.level for result in results] == [level for level, _ in expected]
+    for result, (_, words) in zip(results, expected, strict=True):
+        assert words in result.message
+
+
+async def test_of_many_jobs_that_are_not_sealed_a_few_are_named() -> None:
+    jobs = [job(f"j{n}", "SealNotEnforced") for n in range(9)]
+    (result,) = await found("sealing", FakeClient({"inferencejobs.mlprivacy.dev": jobs}))
+    assert "research/j4 and 4 more jobs" in result.message
+
+
 async def test_waiting_ends_with_the_first_look_without_anything_bad() -> None:
     client = FakeClient(version="v1.20.0")
     (check,) = (c for c in all_checks() if c.name == "api-server")

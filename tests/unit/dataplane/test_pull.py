@@ -117,6 +117,15 @@ async def test_a_pod_is_sealed_then_heard_and_its_log_is_pulled(
     assert pulling.records("heartbeat")[0]["attempt"] == "6f1c-1"
 
 
+async def test_a_sidecar_of_another_attempt_at_that_address_is_not_this_pods(pod: Any, tmp_path: Path) -> None:
+    pulling = Pulling(tmp_path / "audit", [watched(pod, attempt="another-9")])
+    async with pulling.run() as puller:
+        await pod.start_sidecar("accountant")
+        await asyncio.sleep(0.5)
+        assert (state(puller)["stage"], state(puller)["heardSecondsAgo"]) == ("waiting", None)
+    assert pulling.records("heartbeat") == []
+
+
 @pytest.mark.parametrize(("alive", "attempt"), [(False, "6f1c-1"), (True, "another-9")])
 async def test_nothing_is_confirmed_while_the_canary_is_dead_or_the_attempt_another(
     pod: Any, tmp_path: Path, seal_environment: dict[str, str], alive: bool, attempt: str
