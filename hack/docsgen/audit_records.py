@@ -32,8 +32,8 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "unsealed": (
         "controller",
-        "a pod did not get past its seal, so nothing of the user's ran in it: attempt, pod, reason, the probe's exit code "
-        "and sentence",
+        "a pod did not get past its seal, so nothing of the user's ran in it: attempt, pod, reason, the probe's exit "
+        "code and sentence",
     ),
     "admission-decision": (
         "admission",
