@@ -64,6 +64,7 @@ class Reason(StrEnum):
     SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced for the pod
     SEAL_NOT_CONFIRMED = "SealNotConfirmed"  # the pod looks sealed; the collector did not confirm it in time
     SEAL_FAILED = "SealFailed"  # the seal probe could not do its work; its words or its exit code say why
+    SIDECAR_SILENT = "SidecarSilent"  # the collector does not hear the sidecar, so nothing meters what runs
     NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
     PROGRESSING = "Progressing"  # on its way, nothing to do
 

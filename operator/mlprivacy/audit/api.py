@@ -3,7 +3,7 @@
 POST /v1/records      a JSON list of events; answers {"receipts": [...]} once they are durable
 GET  /v1/heads        the head of every chain
 GET  /v1/records      ?writer=&from= one chain as stored, JSON lines
-GET  /v1/pods         what the puller last heard of each governed pod
+GET  /v1/pods         ?silent=SECONDS what the puller last heard of each governed pod not heard for so long
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from mlprivacy.audit.tls import common_name
 PAGE: Final = 500  # lines of an export read from disk at a time
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PodReport = Callable[[], list[dict[str, object]]]
+PodReport = Callable[[float], list[dict[str, object]]]
 
 
 class RecordAPI:
@@ -105,7 +105,10 @@ class RecordAPI:
 
     async def _pod_report(self, request: web.Request) -> web.StreamResponse:
         self._client(request)
-        return _json({"pods": self._pods()})
+        silent = request.query.get("silent", "0")
+        if not (silent.isascii() and silent.isdigit() and len(silent) <= 9):
+            raise web.HTTPBadRequest(reason="`silent` must be a number of seconds.")
+        return _json({"pods": self._pods(float(silent))})
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
         client = self._client(request)

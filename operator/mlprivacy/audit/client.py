@@ -4,6 +4,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
@@ -14,6 +15,16 @@ from mlprivacy.audit.record import Event, Receipt, canonical
 
 MAX_BATCH: Final = 1000  # records in one request
 MAX_BODY: Final = 8 << 20  # bytes of one request
+
+
+@dataclass(frozen=True, slots=True)
+class PodHeard:
+    """A governed pod, and for how many seconds its sidecar was not heard."""
+
+    namespace: str
+    name: str
+    uid: str
+    silent_seconds: float
 
 
 class CollectorError(Exception):
@@ -75,6 +86,22 @@ class CollectorClient:
         except (TypeError, KeyError, ValueError) as error:
             raise CollectorUnavailable("The collector's list of heads is not in its own format.") from error
         return {head.writer: head for head in heads}
+
+    async def silent_pods(self, seconds: int) -> list[PodHeard]:
+        """The governed pods whose sidecar was not heard for so long. Raises as receipt()."""
+        answer = await self._send("GET", f"/v1/pods?silent={seconds}", None)
+        try:
+            return [
+                PodHeard(
+                    str(item["namespace"]),
+                    str(item["name"]),
+                    str(item["uid"]),
+                    float(item["followedSeconds"] if item["heardSecondsAgo"] is None else item["heardSecondsAgo"]),
+                )
+                for item in answer["pods"]
+            ]
+        except (TypeError, KeyError, ValueError) as error:
+            raise CollectorUnavailable("The collector's report of pods is not in its own format.") from error
 
     async def lines(self, writer: str, start: int = 1) -> AsyncIterator[bytes]:
         """The lines of a chain from record ``start``, as stored, for ``mlprivacy verify``. Not retried."""

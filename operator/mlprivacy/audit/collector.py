@@ -165,7 +165,7 @@ async def run_collector(
             own=WRITER,
             writers=config.writers,
             readers=config.readers,
-            pods=puller.report if puller is not None else list,
+            pods=puller.report if puller is not None else lambda _: [],
         )
         async with (
             _site(health.application(), config.health_host, config.health_port, None) as health_port,

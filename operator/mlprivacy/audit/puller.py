@@ -116,8 +116,10 @@ class Puller:
         self._positions: dict[str, tuple[int, str]] = {}
         self._slots = asyncio.Semaphore(MAX_EXCHANGES)
 
-    def report(self) -> list[dict[str, object]]:
-        """What is known of each pod; ``heardSecondsAgo`` is null until its sidecar has answered."""
+    def report(self, silent: float = 0.0) -> list[dict[str, object]]:
+        """What is known of each pod that was not heard for ``silent`` seconds or longer; ``heardSecondsAgo`` is null
+        until its sidecar has answered, ``followedSeconds`` says since when it is waited for.
+        """
         now = time.monotonic()
         return [
             {
@@ -128,11 +130,13 @@ class Puller:
                 "stage": state.stage,
                 "sealed": state.sealed,
                 "heardSecondsAgo": None if state.heard_at is None else round(now - state.heard_at, 3),
+                "followedSeconds": round(now - state.began_at, 3),
                 "heartbeat": state.heartbeat,
                 "pulled": state.seq,
                 "problem": state.problem,
             }
             for state in self._states.values()
+            if now - (state.began_at if state.heard_at is None else state.heard_at) >= silent
         ]
 
     async def run(self) -> None:

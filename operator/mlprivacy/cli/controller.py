@@ -17,6 +17,20 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
 @flag("--dataplane-image", required=True, help="Image of seal probe, accountant and gateway, REPO@sha256:...")
 @flag("--canary", help="Where seal probes knock, IP:TCP:UDP; the collector's Service unless given.")
 @flag("--simulated-nodes", is_flag=True, help="Nodes run nothing (kwok): expect no heartbeats, and say so.")
+@flag(
+    "--sidecar-silent-after",
+    type=click.IntRange(30),
+    default=60,
+    metavar="SECONDS",
+    help="A job says so when the collector has not heard its sidecar for so long.",
+)
+@flag(
+    "--sidecar-stop-after",
+    type=click.IntRange(0),
+    default=300,
+    metavar="SECONDS",
+    help="Training whose sidecar was not heard for so long is stopped; 0 never stops it.",
+)
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -31,6 +45,8 @@ def command(
     dataplane_image: str,
     canary: str | None,
     simulated_nodes: bool,
+    sidecar_silent_after: int,
+    sidecar_stop_after: int,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -39,6 +55,7 @@ def command(
     from mlprivacy.audit.seal import CanaryAddress  # noqa: PLC0415
     from mlprivacy.controller.config import ControllerConfig  # noqa: PLC0415
     from mlprivacy.controller.main import LeaseLost, run_controller  # noqa: PLC0415
+    from mlprivacy.controller.silence import Patience  # noqa: PLC0415
 
     if canary is not None:
         try:
@@ -55,6 +72,7 @@ def command(
         tls_secret=tls_secret,
         canary=canary,
         simulated_nodes=simulated_nodes,
+        patience=Patience(sidecar_silent_after, sidecar_stop_after),
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

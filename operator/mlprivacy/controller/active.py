@@ -17,6 +17,7 @@ from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.framework import Framework
+from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
@@ -62,6 +63,7 @@ class Controller:
         effects = Effects(client, config, self._store, children.wrote)
         self._announcer = Announcer(EventRecorder(client, "mlprivacy.dev/controller", identity))
         reporter = Reporter(effects, Receipts(collector), self._announcer, _utc_now)
+        self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,
             facts=facts,
@@ -72,6 +74,7 @@ class Controller:
             reporter=reporter,
             surrounder=Surrounder(settings, children, effects, reporter),
             now=_utc_now,
+            hears=self._heartbeats.silence,
         )
         self._inputs = Inputs(facts, effects, children, _utc_now)
         self._framework = Framework(self._job_seen, config.kubeconfig)
@@ -107,6 +110,8 @@ class Controller:
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
         ]
+        if not self._config.simulated_nodes:
+            beside.append(asyncio.create_task(self._heartbeats.run(), name="heartbeats"))
         try:
             await asyncio.wait({workers, stopping, *beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -166,6 +171,13 @@ class Controller:
             self._queue.add(owner)
         if not owners and obj["kind"] == "NetworkPolicy":
             self._queue.add(JobKey("Namespace", "", obj["metadata"]["namespace"]))
+
+    def _heard(self, namespace: str, name: str) -> None:
+        """A pod's sidecar fell silent, or was heard again."""
+        pod = self._children.informers["Pod"].get(namespace, name)
+        owner = owner_of(pod) if pod is not None else None
+        if owner is not None:
+            self._queue.add(owner)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
         self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))

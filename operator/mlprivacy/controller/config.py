@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mlprivacy.controller.silence import Patience
 from mlprivacy.controller.writes import Write
 
 
@@ -17,8 +18,8 @@ class ControllerConfig:
     """Settings of the controller.
 
     ``canary`` is ``IP:TCP:UDP``; when None the ClusterIP of the collector's Service is used. ``simulated_nodes`` says
-    that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``after_write`` is called after each
-    API write of a reconcile; tests end the process there.
+    that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience`` is that with sidecars that
+    are not heard. ``after_write`` is called after each API write of a reconcile; tests end the process there.
     """
 
     namespace: str
@@ -36,4 +37,5 @@ class ControllerConfig:
     webhooks: bool = True
     identity: str | None = None
     default_ttl_seconds: int | None = None
+    patience: Patience = field(default_factory=Patience)
     after_write: Callable[[Write], None] = _nothing

@@ -24,6 +24,9 @@ UNSEALED = Counter(
     "Pods that did not get past their seal probe, by kind of job and reason.",
     ["kind", "reason"],
 )
+SILENT = Counter(
+    "mlprivacy_sidecar_silent_total", "Times that the sidecar of a running job was not heard any more.", ["kind"]
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

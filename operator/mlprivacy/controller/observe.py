@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,30 +10,55 @@ from mlprivacy.api import names
 from mlprivacy.controller import sealing
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.plan import Seen
+from mlprivacy.controller.silence import Silence
 from mlprivacy.controller.store import JobKey
 from mlprivacy.kube.client import Object
 
+Hears = Callable[[Sequence[str]], Silence | None]  # the silence of pods, by their uids
 
-def attempts(children: Children, key: JobKey, uid: str) -> list[Seen]:
-    """The Jobs of a TrainingJob, each with what its pod says of its seal."""
+
+def _hears_all(_: Sequence[str]) -> Silence | None:
+    return None
+
+
+def attempts(children: Children, key: JobKey, uid: str, hears: Hears = _hears_all) -> list[Seen]:
+    """The Jobs of a TrainingJob, each with what its pod says of its seal, and whether its sidecar is heard."""
     pods = children.of("Pod", key, uid)
-    return [with_seal(job_seen(job), pods) for job in children.of("Job", key, uid)]
+    found = [with_seal(job_seen(job), pods) for job in children.of("Job", key, uid)]
+    return [replace(one, silence=hears(_running(_of_attempt(pods, one.number)))) for one in found]
+
+
+def _of_attempt(pods: Sequence[Object], number: int) -> list[Object]:
+    return [p for p in pods if (p["metadata"].get("labels") or {}).get(names.LABEL_ATTEMPT) == str(number)]
+
+
+def _running(pods: Sequence[Object]) -> list[str]:
+    """The uids of pods whose sidecar must be heard."""
+    return [
+        str(p["metadata"]["uid"])
+        for p in pods
+        if (p.get("status") or {}).get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
+    ]
 
 
 def with_seal(attempt: Seen, pods: Sequence[Object]) -> Seen:
     """``attempt`` with the seal of its pod among ``pods``, which may be other attempts' too."""
-    number = str(attempt.number)
-    own = [p for p in pods if (p["metadata"].get("labels") or {}).get(names.LABEL_ATTEMPT) == number]
+    own = _of_attempt(pods, attempt.number)
     return replace(attempt, sealed=sealing.sealed(own), unsealed=sealing.unsealed_attempt(own))
 
 
-def deployment(children: Children, key: JobKey, uid: str) -> Seen | None:
-    """The Deployment of an InferenceJob, with what its pods say of their seals."""
+def deployment(children: Children, key: JobKey, uid: str, hears: Hears = _hears_all) -> Seen | None:
+    """The Deployment of an InferenceJob, with what its pods say of their seals, and whether sidecars are heard."""
     seen = next((deployment_seen(d) for d in children.of("Deployment", key, uid)), None)
     if seen is None:
         return None
     pods = children.of("Pod", key, uid)
-    return replace(seen, sealed=sealing.sealed(pods), unsealed=sealing.unsealed_replica(pods))
+    return replace(
+        seen,
+        sealed=sealing.sealed(pods),
+        unsealed=sealing.unsealed_replica(pods),
+        silence=hears(_running(pods)),
+    )
 
 
 def job_seen(job: Object) -> Seen:

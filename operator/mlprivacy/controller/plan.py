@@ -12,6 +12,7 @@ from typing import Any
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.controller import sealing
 from mlprivacy.controller.sealing import Unsealed
+from mlprivacy.controller.silence import Silence
 from mlprivacy.kube.conditions import get_condition, is_true, timestamp
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.model import Decision, Verdict
@@ -66,6 +67,7 @@ class Seen:
     finished_at: str | None = None
     sealed: bool = False  # a pod of it got past its seal
     unsealed: Unsealed | None = None  # a pod of it did not
+    silence: Silence | None = None  # the sidecar of a pod of it that runs is not heard
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,9 @@ def _plan_training(
     if decision.verdict is not Verdict.ALLOW or suspend:
         started = claimed > 1 or bool(status.get("startedAt"))
         return _stop(decision, current, claimed, suspend=suspend, started=started)
+    if _muted(status) and (current is None or (current.suspended and current.digest == decision.digest)):
+        told = str((get_condition(status.get("conditions"), ConditionType.SUSPENDED) or {}).get("message") or "")
+        return Plan(Step.REST, Phase.STOPPED, claimed, Reason.SIDECAR_SILENT, told, seen=current)
     if current is None:
         return _begin(status, claimed, pods_alive, stopped=stopped)
     if current.number < claimed or current.suspended:
@@ -162,8 +167,24 @@ def _plan_training(
     if current.unsealed is not None:  # its Job has not said so yet
         lost = current.unsealed
         return Plan(Step.KEEP, Phase.UNSEALED, current.number, lost.reason, lost.sentence, seen=current)
+    if current.running and current.silence is not None:
+        return _unheard(current, current.silence, training=True)
     phase = Phase.RUNNING if current.running else Phase.STARTING
     return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
+
+
+def _unheard(current: Seen, silence: Silence, *, training: bool) -> Plan:
+    """It runs and its sidecar is not heard. Serving goes on: the gateway is the only way to the model anyway."""
+    number, reason = current.number, Reason.SIDECAR_SILENT
+    if training and silence.too_long:
+        return Plan(Step.STOP, Phase.STOPPED, number, reason, silence.when_stopped(), seen=current)
+    return Plan(Step.KEEP, Phase.RUNNING, number, reason, silence.while_it_runs(training=training), seen=current)
+
+
+def _muted(status: Mapping[str, Any]) -> bool:
+    """Whether it was stopped since nobody heard its sidecar: an attempt more is a decision of people's."""
+    told = get_condition(status.get("conditions"), ConditionType.SUSPENDED) or {}
+    return told.get("status") == "True" and told.get("reason") == Reason.SIDECAR_SILENT
 
 
 def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, replicas: int) -> Plan:
@@ -179,6 +200,8 @@ def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, repl
         lost = seen.unsealed
         sentence = f"{lost.sentence} Nothing of the user's runs in the pod {lost.pod}, which tries again by itself."
         return Plan(Step.KEEP, phase if seen.running else Phase.UNSEALED, 1, lost.reason, sentence, seen=seen)
+    if seen.running and seen.silence is not None:
+        return _unheard(seen, seen.silence, training=False)
     return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
 
 

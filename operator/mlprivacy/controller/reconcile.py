@@ -50,6 +50,7 @@ class Reconciler:
     reporter: Reporter
     surrounder: Surrounder
     now: Callable[[], datetime]
+    hears: observe.Hears
 
     async def job(self, key: JobKey) -> float | None:
         """Reconcile one job; the seconds until it wants another look, or None.
@@ -84,6 +85,7 @@ class Reconciler:
         plan = await self._plan(key, raw, decision, now)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
+        self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
         if outcome.finished_at:
             self.surrounder.stamps.drop(key)
@@ -94,7 +96,7 @@ class Reconciler:
         suspend = spec.get("suspend") is True
         if key.kind == "InferenceJob":
             replicas = spec.get("replicas", 1)
-            seen = observe.deployment(self.children, key, uid)
+            seen = observe.deployment(self.children, key, uid, self.hears)
             return plan_inference(decision, seen, suspend=suspend, replicas=replicas if replicas == 0 else 1)
         return plan_training(
             raw.get("status") or {},
@@ -112,7 +114,7 @@ class Reconciler:
         of its Job, and whether anything of the user's ran decides whether the job is over.
         """
         uid = raw["metadata"]["uid"]
-        found = observe.attempts(self.children, key, uid)
+        found = observe.attempts(self.children, key, uid, self.hears)
         newest = max(found, key=lambda a: a.number, default=None)
         ended = (raw.get("status") or {}).get("finishedAt")
         if newest is None or newest.finished != "Failed" or newest.unsealed is not None or ended:

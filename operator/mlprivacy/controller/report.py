@@ -10,18 +10,20 @@ from datetime import datetime
 from typing import Any
 
 from mlprivacy.api import names
+from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.audit.client import CollectorError
 from mlprivacy.audit.record import Event, Subject, event_id, rfc3339
 from mlprivacy.controller import metrics
 from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.effects import Effects, Superseded
-from mlprivacy.controller.plan import Plan, Step
+from mlprivacy.controller.plan import Phase, Plan, Step
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.sealing import SEAL_REASONS, told
 from mlprivacy.controller.status import Outcome, changed, job_status
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.render import Rendered
+from mlprivacy.kube.conditions import get_condition
 from mlprivacy.policy.model import Decision, Verdict
 
 logger = logging.getLogger(__name__)
@@ -131,6 +133,18 @@ class Reporter:
             },
         )
         return await self._note(event)
+
+    def silence(self, raw: dict[str, Any], plan: Plan) -> None:
+        """Say that a sidecar is not heard, or is heard again. ``raw`` is the job before this was reported."""
+        conditions = (raw.get("status") or {}).get("conditions")
+        before = get_condition(conditions, ConditionType.RUNNING) or {}
+        was = before.get("status") == "True" and before.get("reason") == Reason.SIDECAR_SILENT
+        if plan.phase is Phase.RUNNING and was != (plan.reason is Reason.SIDECAR_SILENT):
+            if was:
+                self.announcer.say(raw, "Normal", "SidecarHeard", "the collector hears the sidecar again")
+            else:
+                metrics.SILENT.labels(raw["kind"]).inc()
+                self.announcer.say(raw, "Warning", plan.reason.value, plan.message)
 
     async def _note(self, event: Event) -> bool:
         """Record something that nothing waits for; False when the receipt is still to be had."""

@@ -163,6 +163,8 @@ def _resolved(decision: Decision) -> Tri:
 
 def _running(outcome: Outcome) -> Tri:
     if outcome.phase is Phase.RUNNING:
+        if outcome.reason is Reason.SIDECAR_SILENT:
+            return "True", outcome.reason, outcome.message
         if outcome.simulated:
             return (
                 "True",
@@ -198,7 +200,8 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
 def _stalled(decision: Decision, outcome: Outcome) -> Tri:
     if outcome.phase is Phase.REFUSED or (outcome.phase is Phase.STOPPED and decision.verdict is Verdict.DENY):
         return "True", Reason.REFUSED, _sentences(decision)
-    if outcome.phase in (Phase.FAILED, Phase.UNSEALED) or outcome.stalled:
+    unheard = outcome.phase is Phase.STOPPED and outcome.reason is Reason.SIDECAR_SILENT
+    if outcome.phase in (Phase.FAILED, Phase.UNSEALED) or outcome.stalled or unheard:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)

@@ -54,7 +54,13 @@ async def test_the_pods_are_reported_to_clients_with_a_certificate(start_collect
             while not found:
                 _, answer = await ask(collector, "/v1/pods")
                 found = answer["pods"]
+        async with collector.client("mlprivacy-controller") as client:
+            (silent,) = await client.silent_pods(0)
+            assert await client.silent_pods(3600) == []
+        assert (await ask(collector, "/v1/pods?silent=long"))[0] == 400
     assert (found[0]["uid"], found[0]["stage"], found[0]["heardSecondsAgo"]) == ("uid-1", "waiting", None)
+    assert (silent.namespace, silent.name, silent.uid) == ("research", "diagnosis-x", "uid-1")
+    assert 0 <= silent.silent_seconds < 60
 
 
 @pytest.mark.parametrize(

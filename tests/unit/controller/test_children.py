@@ -131,3 +131,14 @@ def test_a_seal_probe_that_failed_speaks_for_its_deployment(children):
     watch(children, pod("q", 4, "Running", terminated={"exitCode": 0}))
     seen = deployment(children, KEY, "u")
     assert (seen.sealed, seen.unsealed) == (True, Unsealed("p", 3, "the canary answered"))
+
+
+def test_only_pods_that_run_must_be_heard(children):
+    watch(children, batch(5))
+    watch(children, pod("p", 3, "Pending", "1", running={}))
+    watch(children, pod("q", 4, "Running", "2", terminated={"exitCode": 0}))
+    asked = []
+    attempts(children, KEY, "u", asked.append)
+    watch(children, pod("p", 6, "Running", "1", terminated={"exitCode": 0}))
+    attempts(children, KEY, "u", asked.append)
+    assert asked == [[], ["uid-p"]]
