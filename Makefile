@@ -70,6 +70,7 @@ generate: setup ## everything that is made from the code: CRDs, their copy in th
 	@$(PY) -m mlprivacy.api.schema --output crds
 	@$(PY) hack/sync_chart_crds.py
 	@$(PY) -m docsgen
+	@mkdir -p build && $(PY) -m images dockerfile > build/Dockerfile.new && mv build/Dockerfile.new hack/images/Dockerfile
 
 bench: binaries ## the targets, measured; results under build/bench
 	@$(PY) tests/bench/run.py
