@@ -12,7 +12,7 @@ import pytest
 
 from controlplane.cgroups import hierarchies
 from controlplane.client import Cluster
-from controlplane.processes import ControlPlaneError, start_time
+from controlplane.processes import ControlPlaneError, start_time, wait_until
 from node.cluster import NodeCluster, running_in, stop_in, temporary_directory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,8 @@ def directory() -> Iterator[Path]:
 
 def traces() -> dict[str, set[str]]:
     """What a node could leave on a machine: cgroups, interfaces, mounts, nft tables, processes of its programs."""
-    programs = {"kubelet", "containerd", "containerd-shim-runc-v2", "kube-proxy", "pause", "coredns", "etcd"}
+    # Not etcd and its like: other tests may start a control plane beside this.
+    programs = {"kubelet", "containerd", "containerd-shim-runc-v2", "kube-proxy", "pause", "coredns"}
     processes = set()
     for stat in Path("/proc").glob("[0-9]*/exe"):
         try:
@@ -90,7 +91,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_half_of_it_gone_is_no_running_node(node: Cluster, directory: Path) -> None:
     cluster = NodeCluster(directory)
     cluster.start()
-    cluster.process("kubelet").signal(signal.SIGKILL)
+    kubelet = cluster.process("kubelet")
+    kubelet.signal(signal.SIGKILL)
+    wait_until(lambda: not kubelet.alive(), 10, what="the kubelet's end")
     with pytest.raises(ControlPlaneError, match="kubelet is gone"):
         running_in(directory)
     assert stop_in(directory) > 3
