@@ -67,7 +67,7 @@ class Seen:
     finished_at: str | None = None
     sealed: bool = False  # a pod of it got past its seal
     unsealed: Unsealed | None = None  # a pod of it did not
-    silence: Silence | None = None  # the sidecar of a pod of it that runs is not heard
+    silence: Silence | None = None  # the sidecar of a pod of it is not heard, and the pod runs
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,16 @@ def _plan_training(
     if current.unsealed is not None:  # its Job has not said so yet
         lost = current.unsealed
         return Plan(Step.KEEP, Phase.UNSEALED, current.number, lost.reason, lost.sentence, seen=current)
-    if current.running and current.silence is not None:
+    if current.silence is not None:
         return _unheard(current, current.silence, training=True)
     phase = Phase.RUNNING if current.running else Phase.STARTING
     return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
 
 
 def _unheard(current: Seen, silence: Silence, *, training: bool) -> Plan:
-    """It runs and its sidecar is not heard. Serving goes on: the gateway is the only way to the model anyway."""
+    """A pod of it runs and its sidecar is not heard. That its Job calls it ready is not asked: it is not while the
+    sidecar does not answer the kubelet either. Serving goes on: the gateway is the only way to the model anyway.
+    """
     number, reason = current.number, Reason.SIDECAR_SILENT
     if training and silence.too_long:
         return Plan(Step.STOP, Phase.STOPPED, number, reason, silence.when_stopped(), seen=current)
@@ -200,8 +202,9 @@ def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, repl
         lost = seen.unsealed
         sentence = f"{lost.sentence} Nothing of the user's runs in the pod {lost.pod}, which tries again by itself."
         return Plan(Step.KEEP, phase if seen.running else Phase.UNSEALED, 1, lost.reason, sentence, seen=seen)
-    if seen.running and seen.silence is not None:
-        return _unheard(seen, seen.silence, training=False)
+    if seen.silence is not None:
+        found = _unheard(seen, seen.silence, training=False)
+        return replace(found, phase=phase)  # replicas are not served while they are not ready
     return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
 
 

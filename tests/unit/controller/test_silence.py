@@ -45,8 +45,10 @@ def test_a_job_that_runs_unheard_goes_on_and_says_so() -> None:
     assert conditions(reported(plan(JOB)))["Running"] == "True/AttemptRunning"
 
 
-def test_silence_before_the_pod_runs_means_nothing() -> None:
-    assert plan(replace(JOB, running=False, silence=TOO_LONG)).phase is Phase.STARTING
+def test_a_sidecar_that_does_not_answer_the_kubelet_either_is_no_way_out() -> None:
+    """Its pod runs and is not ready then, so its Job counts no ready pod."""
+    assert plan(replace(JOB, running=False, silence=SILENT)).phase is Phase.RUNNING
+    assert plan(replace(JOB, running=False, silence=TOO_LONG)).step is Step.STOP
 
 
 def test_training_that_nothing_meters_is_stopped_until_people_decide() -> None:
@@ -80,6 +82,8 @@ def test_a_patience_without_end_never_stops() -> None:
 def test_a_served_model_goes_on_and_says_so() -> None:
     found = plan_inference(ALLOWED, replace(JOB, silence=TOO_LONG), suspend=False, replicas=1)
     assert (found.step, found.phase, found.reason) == (Step.KEEP, Phase.RUNNING, Reason.SIDECAR_SILENT)
+    found = plan_inference(ALLOWED, replace(JOB, running=False, silence=TOO_LONG), suspend=False, replicas=1)
+    assert (found.step, found.phase, found.reason) == (Step.KEEP, Phase.STARTING, Reason.SIDECAR_SILENT)
 
 
 class Nobody:
