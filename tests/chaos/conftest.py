@@ -8,6 +8,7 @@ import pytest
 from node import configs
 from node.cluster import VOLUMES, NodeCluster, temporary_directory
 from node.operator import Operator
+from node.world import World
 
 AUDIT_MEGABYTES = 16
 
@@ -32,3 +33,11 @@ def operator(node: NodeCluster) -> Operator:
     installed = Operator(node)
     installed.install()
     return installed
+
+
+@pytest.fixture(scope="module")
+def world(operator: Operator) -> Iterator[World]:
+    """A governed namespace with lawful data."""
+    made = World(operator)
+    yield made
+    made.close()

@@ -12,7 +12,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from controlplane.processes import ControlPlaneError
 from mlprivacy.api import names
 from node import configs
 from node.cluster import VOLUMES, NodeCluster
-from node.operator import NAMESPACE, Operator
+from node.operator import NAMESPACE
 from node.world import World, condition, eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -104,13 +103,6 @@ class Watcher:
                 self.sealed.add(name)
             else:
                 self.wrong.append(f"{name} runs, and its seal is {first.get('state')}")
-
-
-@pytest.fixture(scope="module")
-def world(operator: Operator) -> Iterator[World]:
-    made = World(operator)
-    yield made
-    made.close()
 
 
 def usable(world: World) -> None:
