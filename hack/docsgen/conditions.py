@@ -16,9 +16,9 @@ programs may match them. Messages are sentences for people and may change.
 Each condition and the status carry `observedGeneration`. `kubectl wait --for=condition=Accepted trainingjob/NAME`
 returns when the decision allows the job. A refused job has `Accepted=False`, `Ready=False` and `Stalled=True`, so that
 kstatus, Flux, Argo and `helm --wait` stop waiting. A held job has `Accepted=Unknown`, `Ready=Unknown` and
-`Stalled=False`: it resolves by itself. A job whose pod does not get past its seal has `Ready=False`, `Running=False` and
-`Stalled=True` with the reason `SealNotEnforced`, `SealNotConfirmed` or `SealFailed`: something outside the job is to be
-mended, and then it goes on by itself.
+`Stalled=False`: it resolves by itself. A job whose pod does not get past its seal has `Ready=False`, `Running=False`
+and `Stalled=True` with the reason `SealNotEnforced`, `SealNotConfirmed` or `SealFailed`: something outside the job is
+to be mended, and then it goes on by itself.
 """
 
 
