@@ -17,7 +17,7 @@ import pytest
 
 from node.enforcer.compiler import compile_policies
 from node.enforcer.lab import Host, family_of, listener, ping, plug, reaches, sctp, tcp, udp
-from node.enforcer.render import REMOVE, TABLE, chains, render
+from node.enforcer.render import REMOVE, TABLE, Table, change, lay_out, replace
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ class Net:
         self.far = Host("far", "10.77.0.5", "fd00:77::5")
         self.outside = Host("outside", "198.51.100.20", "fd00:198::20")
         self.pods = (self.web, self.db, self.job, self.far)
-        self.loaded: frozenset[str] | None = None
+        self.loaded: Table | None = None
 
     def build(self) -> None:
         self.node.sysctl("ipv4/ip_forward", 1)
@@ -56,9 +56,9 @@ class Net:
             pod("other", "far", self.far, {"app": "web"}),
         ]
         namespaces = [{"metadata": {"name": name, "labels": {"name": name}}} for name in ("team", "other")]
-        ruleset = compile_policies(policies, pods, namespaces)
-        self.node.run("nft", "-f", "-", given=render(ruleset, self.loaded))
-        self.loaded = chains(ruleset)
+        table = lay_out(compile_policies(policies, pods, namespaces))
+        self.node.run("nft", "-f", "-", given=change(self.loaded, table) if self.loaded else replace(table))
+        self.loaded = table
 
     def reset(self) -> None:
         self.node.run("nft", "-f", "-", given=REMOVE)
@@ -101,7 +101,7 @@ def why_not() -> str | None:
     except OSError as error:
         return f"this kernel or container lets nobody make a network namespace: {error}"
     try:
-        probe.run("nft", "--check", "-f", "-", given=render(compile_policies([], [], [])))
+        probe.run("nft", "--check", "-f", "-", given=replace(lay_out(compile_policies([], [], []))))
     except RuntimeError as error:
         return f"this kernel lacks a part of nftables that the enforcer needs: {error}"
     finally:

@@ -81,11 +81,13 @@ def _by_address(cluster: "_Cluster", allows: Mapping[int, Sequence[Allow]]) -> d
 
 
 class _Cluster:
-    """The pods, found by namespace and labels."""
+    """The pods, found by namespace and labels, and the addresses of peers."""
 
     def __init__(self, pods: Sequence[Pod], namespaces: Mapping[str, Mapping[str, str]]) -> None:
         self.pods = pods
         self._namespaces = namespaces
+        self._addresses = [Addresses.of(pod.addresses) for pod in pods]
+        self._peers: dict[tuple[str, str], Addresses] = {}
         self._by_namespace: dict[str, list[int]] = defaultdict(list)
         for index, pod in enumerate(pods):
             self._by_namespace[pod.namespace].append(index)
@@ -102,6 +104,26 @@ class _Cluster:
             if matches(namespace_selector, labels):
                 yield from self.select(namespace, pod_selector)
 
+    def addresses(self, peer: Json, namespace: str) -> Addresses:
+        """What a peer of a policy in this namespace means; policies often name the same peers."""
+        key = (namespace, repr(peer))
+        if key not in self._peers:
+            self._peers[key] = self._resolve(peer, namespace)
+        return self._peers[key]
+
+    def _resolve(self, peer: Json, namespace: str) -> Addresses:
+        block, namespaces, pods = (peer.get(key) for key in ("ipBlock", "namespaceSelector", "podSelector"))
+        # None and {} differ: no selector at all, and one that matches everything.
+        if block is not None:
+            return _block(block)
+        if namespaces is not None:
+            chosen = self.select_anywhere(namespaces, pods or {})
+        elif pods is not None:
+            chosen = self.select(namespace, pods)
+        else:
+            raise ValueError("a peer has none of ipBlock, namespaceSelector, podSelector")
+        return _union(self._addresses[index] for index in chosen)
+
 
 @dataclass(frozen=True)
 class _Rule:
@@ -117,7 +139,7 @@ class _Rule:
     @classmethod
     def read(cls, direction: Direction, rule: Json, namespace: str, cluster: _Cluster) -> "_Rule":
         said = rule.get("from" if direction == "Ingress" else "to")
-        peers = _union(_peer(peer, namespace, cluster) for peer in said) if said else None
+        peers = _union(cluster.addresses(peer, namespace) for peer in said) if said else None
         ports = rule.get("ports") or ()
         named: tuple[tuple[Address, Pod], ...] = ()
         if direction == "Egress" and any(isinstance(port.get("port"), str) for port in ports):
@@ -145,20 +167,6 @@ def _union(parts: Iterable[Addresses]) -> Addresses:
         v4 += part.v4
         v6 += part.v6
     return Addresses(union(v4), union(v6))
-
-
-def _peer(peer: Json, namespace: str, cluster: _Cluster) -> Addresses:
-    block, namespaces, pods = (peer.get(key) for key in ("ipBlock", "namespaceSelector", "podSelector"))
-    # None and {} differ: no selector at all, and one that matches everything.
-    if block is not None:
-        return _block(block)
-    if namespaces is not None:
-        chosen = cluster.select_anywhere(namespaces, pods or {})
-    elif pods is not None:
-        chosen = cluster.select(namespace, pods)
-    else:
-        raise ValueError("a peer has none of ipBlock, namespaceSelector, podSelector")
-    return Addresses.of(address for index in chosen for address in cluster.pods[index].addresses)
 
 
 def _block(block: Json) -> Addresses:

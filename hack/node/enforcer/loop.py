@@ -16,7 +16,7 @@ from node.enforcer.compiler import PolicyError, compile_policies
 from node.enforcer.facts import essence_of_namespace, essence_of_pod, essence_of_policy
 from node.enforcer.model import Ruleset
 from node.enforcer.nft import NftError
-from node.enforcer.render import chains, render
+from node.enforcer.render import Table, change, lay_out, replace
 
 logger = logging.getLogger("enforcer")
 
@@ -96,7 +96,7 @@ class Enforcer:
     debounce: float = 0.005
     enabled: bool = True
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _loaded: Ruleset | None = None
+    _loaded: Table | None = None
     _said: State | None = None
 
     def changed(self) -> None:
@@ -134,7 +134,7 @@ class Enforcer:
                 self._say("off")
             return
         began = time.perf_counter()
-        wanted = self.wanted()
+        wanted = lay_out(self.wanted())
         if wanted == self._loaded:
             if await self.tables.present():
                 return
@@ -147,17 +147,17 @@ class Enforcer:
         if self.enabled:
             self._say("enforcing")
 
-    async def _load(self, wanted: Ruleset) -> None:
+    async def _load(self, wanted: Table) -> None:
         before, self._loaded = self._loaded, None
         if before is not None:
             try:
-                await self.tables.load(render(wanted, chains(before)))
+                await self.tables.load(change(before, wanted))
             except NftError as error:
                 logger.warning("%s; the table is not as it was left, replacing it as a whole", error)
             else:
                 self._loaded = wanted
                 return
-        await self.tables.load(render(wanted))
+        await self.tables.load(replace(wanted))
         self._loaded = wanted
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ import shutil
 from typing import Final
 
 from node.enforcer.model import Ruleset
-from node.enforcer.render import REMOVE, TABLE, render
+from node.enforcer.render import REMOVE, TABLE, lay_out, replace
 
 _SECONDS: Final = 30.0
 
@@ -37,7 +37,7 @@ class Nft:
 
     async def check(self) -> None:
         """Raises NftError when this process or this kernel can not enforce; changes nothing."""
-        code, errors = await self._run("--check", "-f", "-", given=render(Ruleset()))
+        code, errors = await self._run("--check", "-f", "-", given=replace(lay_out(Ruleset())))
         if code != 0:
             raise NftError(f"nft can not enforce here: {_explained(errors)}")
 

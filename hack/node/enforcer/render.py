@@ -3,16 +3,17 @@
 Two maps by pod address lead to one chain per distinct set of rules, so that the cost of a packet does not grow with the
 number of pods. Replies never get that far. A chain returns for what it allows and goes to `deny` for the rest.
 
-A table that is there is changed in place. Were it deleted and made anew, even in one transaction, a packet on its way
-through the old rules would miss in the old maps and pass: an address that stays in a map is never missed.
+A table that is there is changed in place, and only where it differs. Were it deleted and made anew, even in one
+transaction, a packet on its way through the old rules would miss in the old maps and pass.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from node.enforcer.model import Address, Addresses, Allow, Allows, Isolation, Ports, Ruleset
+from node.enforcer.model import Addresses, Allow, Allows, Ports, Ruleset
 from node.enforcer.spans import Spans
 
 TABLE: Final = "mlprivacy_enforcer"
@@ -22,6 +23,15 @@ _COMMENT_CHARS: Final = 120
 REMOVE: Final = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
 """Deletes the table, whether it is there or not."""
 
+_TYPES: Final = {
+    "ingress4": ("map", "ipv4_addr : verdict"),
+    "ingress6": ("map", "ipv6_addr : verdict"),
+    "egress4": ("map", "ipv4_addr : verdict"),
+    "egress6": ("map", "ipv6_addr : verdict"),
+    "own4": ("set", "ipv4_addr . ipv4_addr"),
+    "own6": ("set", "ipv6_addr . ipv6_addr"),
+}
+_PEER_FIELDS: Final = {"ingress": "saddr", "egress": "daddr"}
 _DENY: Final = """\
   chain deny {
     meta l4proto tcp counter reject with tcp reset
@@ -53,71 +63,66 @@ _HOOKS: Final = """\
 """
 
 
-def render(ruleset: Ruleset, previous: frozenset[str] | None = None) -> str:
-    """The text. Equal arguments give equal texts.
+@dataclass(frozen=True)
+class Table:
+    """What the table holds besides its hooks: text by name."""
 
-    `previous` are the chains of the ruleset that is loaded now (`chains`), whose table is changed in place; without
-    them the table is replaced whatever it holds.
-    """
-    made, collections = _parts(ruleset)
+    chains: Mapping[str, str]
+    """One chain per distinct set of rules. The name says what is in it: equal names, equal chains."""
+    elements: Mapping[str, Mapping[str, str]]
+    """Per map or set its elements: by key, what follows the key."""
+
+
+def lay_out(ruleset: Ruleset) -> Table:
+    """The table of a ruleset. Equal rulesets give equal tables."""
+    names: dict[tuple[str, Allows], str] = {}
+    elements: dict[str, dict[str, str]] = {name: {} for name in _TYPES}
+    for direction, isolations in (("ingress", ruleset.ingress), ("egress", ruleset.egress)):
+        for address, isolation in isolations.items():
+            key = (direction, isolation.allows)
+            if key not in names:
+                names[key] = f"{direction}-{_digest(isolation.allows)}"
+            comment = isolation.pod[:_COMMENT_CHARS]
+            elements[f"{direction}{address.version}"][str(address)] = f' comment "{comment}" : jump {names[key]}'
+    for source, destination in ruleset.own:
+        elements[f"own{source.version}"][f"{source} . {destination}"] = ""
+    chains = {name: _chain(name, _PEER_FIELDS[direction], allows) for (direction, allows), name in names.items()}
+    return Table(chains, elements)
+
+
+def replace(table: Table) -> str:
+    """Text that puts this table in the place of whatever is there."""
+    collections = (_collection(name, table.elements[name]) for name in _TYPES)
     # Chains come before the maps that name them.
-    body = [_DENY, *(made[name] for name in sorted(made)), *collections.values(), _HOOKS]
-    if previous is None:
-        return f"{REMOVE}table inet {TABLE} {{\n{''.join(body)}}}\n"
-    emptied = [f"flush chain inet {TABLE} {name}" for name in ("deny", "forward", "input", *sorted(previous))]
-    emptied += [f"flush {head.split()[0]} inet {TABLE} {head.split()[1]}" for head in collections]
-    unused = [f"delete chain inet {TABLE} {name}" for name in sorted(previous - made.keys())]
-    return "\n".join([*emptied, f"table inet {TABLE} {{\n{''.join(body)}}}", *unused, ""])
+    body = [_DENY, *(table.chains[name] for name in sorted(table.chains)), *collections, _HOOKS]
+    return f"{REMOVE}table inet {TABLE} {{\n{''.join(body)}}}\n"
 
 
-def chains(ruleset: Ruleset) -> frozenset[str]:
-    """Names of the chains that `render` makes for these rules, besides those that are always there."""
-    return frozenset(_parts(ruleset)[0])
+def change(before: Table, after: Table) -> str:
+    """Text that makes `after` of a table that is `before`; it touches nothing that stays. Empty if all stays."""
+    new = [after.chains[name] for name in sorted(after.chains.keys() - before.chains.keys())]
+    lines = [f"table inet {TABLE} {{\n{''.join(new)}}}"] if new else []
+    for name in _TYPES:
+        old, wanted = before.elements[name], after.elements[name]
+        out = sorted(key for key in old if wanted.get(key) != old[key])
+        into = sorted(key for key in wanted if old.get(key) != wanted[key])
+        if out:
+            lines.append(f"delete element inet {TABLE} {name} {{ {', '.join(out)} }}")
+        if into:
+            lines.append(f"add element inet {TABLE} {name} {{ {', '.join(key + wanted[key] for key in into)} }}")
+    lines += [f"delete chain inet {TABLE} {name}" for name in sorted(before.chains.keys() - after.chains.keys())]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _parts(ruleset: Ruleset) -> tuple[dict[str, str], dict[str, str]]:
-    """Chains by name, and maps and sets by their head."""
-    made: dict[str, str] = {}
-    collections = dict(
-        [
-            *_maps("ingress", "saddr", ruleset.ingress, made),
-            *_maps("egress", "daddr", ruleset.egress, made),
-            *_own(ruleset.own),
-        ]
+def _collection(name: str, elements: Mapping[str, str]) -> str:
+    listed = ", ".join(key + elements[key] for key in sorted(elements))
+    return f"  {_TYPES[name][0]} {name} {{\n    type {_TYPES[name][1]}\n" + (
+        f"    elements = {{ {listed} }}\n  }}\n" if listed else "  }\n"
     )
-    return made, collections
 
 
-def _maps(
-    direction: str, peer_field: str, isolations: Mapping[Address, Isolation], chains: dict[str, str]
-) -> Iterator[tuple[str, str]]:
-    elements: dict[int, list[str]] = {4: [], 6: []}
-    for address in sorted(isolations, key=lambda a: (a.version, int(a))):
-        isolation = isolations[address]
-        chain = _chain_name(direction, isolation.allows)
-        if chain not in chains:
-            chains[chain] = _chain(chain, peer_field, isolation.allows)
-        comment = isolation.pod[:_COMMENT_CHARS]
-        elements[address.version].append(f'{address} comment "{comment}" : jump {chain}')
-    yield _collection(f"map {direction}4", "ipv4_addr : verdict", elements[4])
-    yield _collection(f"map {direction}6", "ipv6_addr : verdict", elements[6])
-
-
-def _own(pairs: Iterable[tuple[Address, Address]]) -> Iterator[tuple[str, str]]:
-    elements: dict[int, list[str]] = {4: [], 6: []}
-    for source, destination in sorted(pairs, key=lambda pair: (pair[0].version, int(pair[0]), int(pair[1]))):
-        elements[source.version].append(f"{source} . {destination}")
-    yield _collection("set own4", "ipv4_addr . ipv4_addr", elements[4])
-    yield _collection("set own6", "ipv6_addr . ipv6_addr", elements[6])
-
-
-def _collection(head: str, kind: str, elements: list[str]) -> tuple[str, str]:
-    listed = f"    elements = {{ {', '.join(elements)} }}\n" if elements else ""
-    return head, f"  {head} {{\n    type {kind}\n{listed}  }}\n"
-
-
-def _chain_name(direction: str, allows: Allows) -> str:
-    return f"{direction}-{sha256(repr(allows).encode()).hexdigest()[:12]}"
+def _digest(allows: Allows) -> str:
+    return sha256(repr(allows).encode()).hexdigest()[:16]
 
 
 def _chain(name: str, peer_field: str, allows: Allows) -> str:

@@ -13,13 +13,18 @@ from node.enforcer.compiler import PolicyError
 from node.enforcer.loop import Enforcer, ReadyFile
 from node.enforcer.model import Allow, Isolation, Ports, Ruleset
 from node.enforcer.nft import NftError
-from node.enforcer.render import TABLE, render
+from node.enforcer.render import TABLE, lay_out, replace
 
 
 def isolating(*addresses: str, port: int = 80) -> Ruleset:
     """Rules that let the world reach one port of these addresses."""
     isolation = Isolation("team/web", (Allow(None, Ports(tcp=((port, port),))),))
     return Ruleset(ingress={ip_address(address): isolation for address in addresses})
+
+
+def whole(address: str) -> str:
+    """The text that loads nothing but these rules."""
+    return replace(lay_out(isolating(address)))
 
 
 @dataclass
@@ -89,7 +94,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_ready_means_that_the_first_ruleset_is_loaded(bench: Bench) -> None:
     assert bench.state() is None
     await bench.enforcer.step()
-    assert bench.tables.texts == [render(isolating("10.0.0.1"))]
+    assert bench.tables.texts == [whole("10.0.0.1")]
     assert bench.state() == "enforcing\n"
 
 
@@ -132,7 +137,7 @@ async def test_a_table_that_somebody_changed_is_replaced_as_a_whole(bench: Bench
     bench.tables.refuse = lambda text: f"delete table inet {TABLE}" not in text
     bench.wanted = isolating("10.0.0.2")
     await bench.enforcer.step()
-    assert bench.tables.texts[-1] == render(isolating("10.0.0.2"))
+    assert bench.tables.texts[-1] == whole("10.0.0.2")
 
 
 async def test_off_is_no_table_and_on_is_the_rules_of_now(bench: Bench) -> None:
@@ -147,7 +152,7 @@ async def test_off_is_no_table_and_on_is_the_rules_of_now(bench: Bench) -> None:
         assert not bench.tables.there, "changes do not switch it on"
         bench.enforcer.switch(True)
         await until(lambda: bench.state() == "enforcing\n")
-        assert bench.tables.texts[-1] == render(isolating("10.0.0.9"))
+        assert bench.tables.texts[-1] == whole("10.0.0.9")
 
 
 @pytest.mark.parametrize("failure", [PolicyError("a policy makes no sense"), NftError("nft is away")])
