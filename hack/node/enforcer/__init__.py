@@ -1,7 +1,7 @@
 """A test-only NetworkPolicy enforcer on nftables, for a cluster of one node whose processes share a network namespace.
 
 `compiler` turns policies, pods and namespaces into a `model.Ruleset`, `render` turns that into text for `nft`; both are
-pure. `loop` keeps the facts by list and watch and loads each new ruleset in one transaction.
+pure. `loop` keeps the facts by list and watch and loads what changed in one transaction. `lab` is for its tests.
 
 What is enforced: networking.k8s.io/v1 NetworkPolicy, as its API documentation says it, on the addresses that a packet
 carries when it is forwarded (pod to pod, pod to outside, outside to pod) or delivered to the node (pod to API server,

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.enforcer.compiler import compile_policies
+from node.enforcer.facts import essence_of_namespace, essence_of_pod, essence_of_policy
 from node.enforcer.model import Addresses, Allow, Ports, normalise
 from node.enforcer.render import Table, change, lay_out, replace
 from node.enforcer.spans import contains, subtract, union
@@ -290,6 +291,13 @@ def test_the_order_of_objects_changes_nothing(world: World, chance: random.Rando
     for objects in world:
         chance.shuffle(objects)
     assert replace(lay_out(compile_policies(*world))) == before
+
+
+@given(worlds)
+def test_what_the_caches_keep_of_the_objects_is_enough(world: World) -> None:
+    policies, pods, namespaces = world
+    kept = (map(essence_of_policy, policies), map(essence_of_pod, pods), map(essence_of_namespace, namespaces))
+    assert compile_policies(*kept) == compile_policies(*world)
 
 
 @given(worlds)
