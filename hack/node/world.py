@@ -91,6 +91,19 @@ class World:
             },
         }
 
+    def policy(self, **spec: Any) -> Object:
+        """A PrivacyPolicy over this namespace alone."""
+        base = {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
+            "mode": "Enforce",
+        }
+        return self._object("PrivacyPolicy", self.namespace, base | spec, namespaced=False)
+
+    def data_class_object(self, **spec: Any) -> Object:
+        """The class of the data set's columns."""
+        base = {"categories": ["user.demographic"], "sensitivity": "Internal"}
+        return self._object("DataClass", self.data_class, base | spec, namespaced=False)
+
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def apply(self, *objects: Object, as_user: str | None = None) -> None:
@@ -124,8 +137,8 @@ class World:
     def close(self) -> None:
         self.cluster.delete_namespace(self.namespace)
         if self.governed:
-            resource = f"dataclasses.{GROUP}"
-            self.cluster.kubectl("delete", resource, self.data_class, "--ignore-not-found", "--wait=false")
+            for resource, name in (("privacypolicies", self.namespace), ("dataclasses", self.data_class)):
+                self.cluster.kubectl("delete", f"{resource}.{GROUP}", name, "--ignore-not-found", "--wait=false")
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -218,7 +231,6 @@ class World:
         }
 
     def _data(self) -> list[Object]:
-        klass = {"categories": ["user.demographic"], "sensitivity": "Internal"}
         scope = {
             "dataClasses": [self.data_class],
             "version": "2026-03",
@@ -242,7 +254,7 @@ class World:
         training = scope | {"purposes": ["train_ai_system"], "processing": ["Training"]}
         serving = scope | {"purposes": ["provide_service"], "processing": ["Inference"]}
         return [
-            self._object("DataClass", self.data_class, klass, namespaced=False),
+            self.data_class_object(),
             self._object("ConsentScope", "research", training),
             self._object("ConsentScope", "serving", serving),
             self._object("Dataset", "visits", dataset),

@@ -1,59 +1,32 @@
 """The two images, built twice from nothing in different surroundings: they are the same, and hold what they should."""
 
 import json
-import os
 import shutil
 import stat
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from controlplane.build import cache_dir
 from images import oci
 from images.build import Image, read_image
-from images.description import SOURCES, load
+from images.description import load
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["mlprivacy", "mlprivacy-dataplane"]
 SHELLS = {"sh", "ash", "bash", "dash", "busybox", "perl", "apt", "apt-get", "dpkg", "pip", "pip3", "su", "mount"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def build(place: Path, umask: int, **surroundings: str) -> dict[str, Image]:
-    """Both images, from a copy of the checkout, with work and layers of their own. Downloaded packages are shared."""
-    checkout, cache = place / "checkout", place / "cache"
-    downloads = cache_dir() / "images" / "downloads"
-    if downloads.is_dir():
-        shutil.copytree(downloads, cache / "images" / "downloads")
-    environment = {**os.environ, "PYTHONPATH": str(checkout / "hack"), "MLPRIVACY_CACHE": str(cache), **surroundings}
-    argv = [sys.executable, "-m", "images", "build", "--output", str(place / "output")]
-    done = subprocess.run(argv, cwd=checkout, env=environment, umask=umask, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    document = json.loads((place / "output" / "images.json").read_text(encoding="utf-8"))
-    return {name: read_image(place / "output", name, entry) for name, entry in document["images"].items()}
-
-
-def copy_checkout(place: Path) -> None:
-    """What decides the images, as it is now: the checkout may change while the builds run."""
-    for name in (*SOURCES, "constraints.txt", "hack"):
-        source, target = ROOT / name, place / "checkout" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-
-
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Image]]:
-    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("a-longer-name-for-the-other")
-    copy_checkout(one)
-    shutil.copytree(one / "checkout", other / "checkout")
-    strange = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1"}
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.submit(build, one, 0o022), pool.submit(build, other, 0o077, **strange)
-        return [first.result(), second.result()]
+def twice(image_builds: list[Future[Path]]) -> list[dict[str, Image]]:
+    """Both images of both builds, which began with the session (conftest)."""
+    found = []
+    for output in (each.result() for each in image_builds):
+        document = json.loads((output / "images.json").read_text(encoding="utf-8"))
+        found.append({name: read_image(output, name, entry) for name, entry in document["images"].items()})
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A cluster whose network plugin ignores NetworkPolicy: nothing governed runs there, and the job says why.
 
-The probe's deadline and the pause before another attempt are a minute each, so these tests take their time.
+The probe's deadline and the pause before another attempt are shorter here than the chart's minute (conftest.VALUES).
 """
 
 import pytest

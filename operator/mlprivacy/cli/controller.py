@@ -31,6 +31,20 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     metavar="SECONDS",
     help="Training whose sidecar was not heard for so long is stopped; 0 never stops it.",
 )
+@flag(
+    "--seal-deadline",
+    type=click.IntRange(10, 600),
+    default=60,
+    metavar="SECONDS",
+    help="How long a pod may take to be seen sealed before it fails.",
+)
+@flag(
+    "--seal-retry",
+    type=click.IntRange(5, 900),
+    default=60,
+    metavar="SECONDS",
+    help="First pause before another attempt of training whose pod was not sealed; it doubles, up to 15 minutes.",
+)
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -47,6 +61,8 @@ def command(
     simulated_nodes: bool,
     sidecar_silent_after: int,
     sidecar_stop_after: int,
+    seal_deadline: int,
+    seal_retry: int,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -73,6 +89,8 @@ def command(
         canary=canary,
         simulated_nodes=simulated_nodes,
         patience=Patience(sidecar_silent_after, sidecar_stop_after),
+        seal_deadline_seconds=seal_deadline,
+        seal_retry_seconds=seal_retry,
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

@@ -19,7 +19,9 @@ class ControllerConfig:
 
     ``canary`` is ``IP:TCP:UDP``; when None the ClusterIP of the collector's Service is used. ``simulated_nodes`` says
     that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience`` is that with sidecars that
-    are not heard. ``after_write`` is called after each API write of a reconcile; tests end the process there.
+    are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to be sealed,
+    ``seal_retry_seconds`` the first pause before another attempt of a job that was not. ``after_write`` is called after
+    each API write of a reconcile; tests end the process there.
     """
 
     namespace: str
@@ -38,4 +40,6 @@ class ControllerConfig:
     identity: str | None = None
     default_ttl_seconds: int | None = None
     patience: Patience = field(default_factory=Patience)
+    seal_deadline_seconds: int = 60
+    seal_retry_seconds: int = 60
     after_write: Callable[[Write], None] = _nothing

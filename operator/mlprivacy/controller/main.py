@@ -131,6 +131,7 @@ async def _start(
         dataplane_image=config.dataplane_image,
         canary=config.canary or await _canary(client, config.namespace),
         seal_key=await seal_key,
+        seal_deadline_seconds=config.seal_deadline_seconds,
     )
     collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
     facts = FactStore(client)

@@ -100,6 +100,7 @@ def plan_training(
     ttl_seconds: int | None,
     controls_left: bool,
     now: datetime,
+    seal_retry: timedelta = sealing.FIRST_PAUSE,
 ) -> Plan:
     """The next step of a TrainingJob.
 
@@ -114,10 +115,11 @@ def plan_training(
         ttl_seconds: after the end, when rendered objects are deleted; None keeps them.
         controls_left: whether any rendered object exists.
         now: the time.
+        seal_retry: the first pause before another attempt of a job whose pod was not sealed.
     """
     plan = _plan_training(
         status, decision, attempts, suspend=suspend, pods_alive=pods_alive, ttl_seconds=ttl_seconds,
-        controls_left=controls_left, now=now,
+        controls_left=controls_left, now=now, seal_retry=seal_retry,
     )  # fmt: skip
     said = sealing.told(status.get("conditions"))
     waits = plan.step in (Step.START, Step.KEEP, Step.WAIT) and plan.phase in (Phase.STARTING, Phase.STOPPED)
@@ -137,6 +139,7 @@ def _plan_training(
     ttl_seconds: int | None,
     controls_left: bool,
     now: datetime,
+    seal_retry: timedelta,
 ) -> Plan:
     claimed = int(status.get("attempt") or 0)
     current = max(attempts, key=lambda a: a.number, default=None)
@@ -148,7 +151,7 @@ def _plan_training(
     if current is not None and current.finished:
         if _over(current, claimed):
             return _ended(current)
-        return _hold(status, decision, current, claimed, suspend=suspend, now=now)
+        return _hold(status, decision, current, claimed, suspend=suspend, now=now, retry=seal_retry)
     if decision.verdict is not Verdict.ALLOW or suspend:
         started = claimed > 1 or bool(status.get("startedAt"))
         return _stop(decision, current, claimed, suspend=suspend, started=started)
@@ -218,7 +221,14 @@ def _over(current: Seen, claimed: int) -> bool:
 
 
 def _hold(
-    status: Mapping[str, Any], decision: Decision, current: Seen, claimed: int, *, suspend: bool, now: datetime
+    status: Mapping[str, Any],
+    decision: Decision,
+    current: Seen,
+    claimed: int,
+    *,
+    suspend: bool,
+    now: datetime,
+    retry: timedelta,
 ) -> Plan:
     """The attempt ended at its seal. The next one is claimed at once, so that a Job that is gone is not taken for a
     lost attempt; it is made when its moment has come, and at once where the job was edited.
@@ -227,7 +237,7 @@ def _hold(
     if decision.verdict is not Verdict.ALLOW or suspend:
         return Plan(Step.HOLD, Phase.STOPPED, number, _why_stopped(decision, suspend), seen=current)
     said = sealing.told(status.get("conditions"))
-    due = sealing.next_attempt_at(sealing.moment(current.finished_at) or now, said.since if said else None)
+    due = sealing.next_attempt_at(sealing.moment(current.finished_at) or now, said.since if said else None, retry)
     wait = (due - now).total_seconds()
     if current.unsealed is not None:
         reason, message = current.unsealed.reason, _hold_sentence(current.unsealed, number, due)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from mlprivacy.api import names
@@ -107,6 +107,7 @@ class Reconciler:
             ttl_seconds=self._ttl(spec, decision),
             controls_left=bool(self.children.of("NetworkPolicy", key, uid)),
             now=now,
+            seal_retry=timedelta(seconds=self.config.seal_retry_seconds),
         )
 
     async def _attempts(self, key: JobKey, raw: dict[str, Any]) -> list[Seen]:

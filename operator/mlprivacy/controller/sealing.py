@@ -127,12 +127,12 @@ def told(conditions: Sequence[Mapping[str, Any]] | None) -> Told | None:
     return Told(Reason(stalled["reason"]), str(stalled.get("message") or ""), moment(stalled.get("lastTransitionTime")))
 
 
-def next_attempt_at(failed: datetime, since: datetime | None) -> datetime:
+def next_attempt_at(failed: datetime, since: datetime | None, first: timedelta = FIRST_PAUSE) -> datetime:
     """When the next attempt is made after one that ``failed``: as long again as the job has not been sealed, so that
-    the pauses double at least; not less than a minute, not more than a quarter of an hour.
+    the pauses double at least; not less than ``first``, not more than a quarter of an hour.
     """
-    pause = failed - since if since is not None else FIRST_PAUSE
-    return failed + min(max(pause, FIRST_PAUSE), LONGEST_PAUSE)
+    pause = failed - since if since is not None else first
+    return failed + min(max(pause, first), LONGEST_PAUSE)
 
 
 def moment(text: Any) -> datetime | None:

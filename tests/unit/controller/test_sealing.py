@@ -146,6 +146,12 @@ def test_the_pauses_double_from_a_minute_to_a_quarter_of_an_hour():
     assert pauses == [60, 120, 300, 660, 900, 900, 900, 900]
 
 
+def test_the_first_pause_is_the_installation_s():
+    first = timedelta(seconds=5)
+    assert next_attempt_at(NOON, None, first) - NOON == first
+    assert next_attempt_at(NOON, NOON - timedelta(seconds=20), first) - NOON == timedelta(seconds=20)
+
+
 @given(st.integers(-100, 10**6))
 def test_no_clock_makes_a_pause_shorter_or_longer_than_that(seconds):
     pause = next_attempt_at(NOON, NOON - timedelta(seconds=seconds)) - NOON
