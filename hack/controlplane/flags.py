@@ -9,6 +9,7 @@ from controlplane.certificates import KeyPair
 
 SERVICE_ACCOUNT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 SERVICE_CIDR: Final = "10.96.0.0/16"
+SERVICE_CIDR6: Final = "fd00:10:96::/112"
 SERVICE_NAMES: Final = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1")
 WEBHOOK_CLIENT_NAME: Final = "kube-apiserver"
 
@@ -125,11 +126,19 @@ def etcd(binary: Path, layout: Layout, ports: Ports) -> list[str]:
 
 
 def apiserver(
-    binary: Path, layout: Layout, ports: Ports, serving: KeyPair, *, address: str = "127.0.0.1", kubelet: bool = False
+    binary: Path,
+    layout: Layout,
+    ports: Ports,
+    serving: KeyPair,
+    *,
+    address: str = "127.0.0.1",
+    kubelet: bool = False,
+    ipv6: bool = False,
 ) -> list[str]:
     """As kubeadm runs it (Node and RBAC, NodeRestriction, default admission plugins and features), plus audit.
 
     With `kubelet`, pods reach it under `address` as the Service `kubernetes`, and it reaches kubelets for logs.
+    With `ipv6`, Services may have addresses of both families.
     """
     pki, config = layout.pki, layout.config
     nodes = ["--endpoint-reconciler-type=none"]
@@ -156,7 +165,7 @@ def apiserver(
         f"--service-account-issuer={SERVICE_ACCOUNT_ISSUER}",
         f"--service-account-key-file={pki / 'service-account.pub'}",
         f"--service-account-signing-key-file={pki / 'service-account.key'}",
-        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        f"--service-cluster-ip-range={SERVICE_CIDR}{f',{SERVICE_CIDR6}' if ipv6 else ''}",
         "--allow-privileged=true",
         *nodes,
         f"--audit-policy-file={config / 'audit-policy.json'}",

@@ -253,7 +253,9 @@ class NodeCluster(ControlPlane):
     def _apiserver_flags(self, ports: flags.Ports, serving: KeyPair) -> list[str]:
         Authority(self.layout.pki, "cluster-ca").client("kubelet-client", "kube-apiserver-kubelet", ["system:masters"])
         binary = self.binary("kube-apiserver")
-        return flags.apiserver(binary, self.layout, ports, serving, address=self.address, kubelet=True)
+        return flags.apiserver(
+            binary, self.layout, ports, serving, address=self.address, kubelet=True, ipv6=self.sandbox.ipv6
+        )
 
     def _etcd_healthy(self, ports: flags.Ports) -> bool:
         url = f"http://127.0.0.1:{ports.etcd}/health"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from controlplane.cgroups import ControlGroup
-from controlplane.flags import SERVICE_CIDR
+from controlplane.flags import SERVICE_CIDR, SERVICE_CIDR6
 from controlplane.processes import ControlPlaneError, Process, wait_until
 
 INSIDE: Final = Path("/run/node")  # where the node's state folder is seen in its mount namespace
@@ -162,3 +162,4 @@ exec {pause}
         self.run("ip", "route", "add", SERVICE_CIDR, "dev", "node0", "src", at.node)
         if self.ipv6:
             self.run("ip", "-6", "addr", "add", f"{at.node6}/64", "dev", "node0", "nodad")
+            self.run("ip", "-6", "route", "add", SERVICE_CIDR6, "dev", "node0", "src", at.node6)

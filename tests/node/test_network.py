@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlprivacy.api import names
+from mlprivacy.audit.seal import CanaryAddress
 from node.cluster import NodeCluster
 from node.operator import NAMESPACE, Operator
 from node.world import World, eventually
@@ -110,7 +111,7 @@ def targets(places: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
         for a in json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"][0]["status"]["addresses"]
         if a["type"] == "InternalIP" and ":" not in a["address"]
     )
-    canary = cluster.get("services", "mlprivacy-collector", NAMESPACE)["spec"]["clusterIP"]
+    canaries = cluster.get("services", "mlprivacy-collector", NAMESPACE)["spec"]["clusterIPs"]
     listed = {
         "pod of the same namespace": ("tcp", near, 8080),
         "pod of the same namespace, UDP": ("udp", near, 8080),
@@ -122,9 +123,9 @@ def targets(places: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
         "API server": ("tcp", cluster.get("services", "kubernetes", "default")["spec"]["clusterIP"], 443),
         "DNS": ("udp", dns, 53),
         "DNS, TCP": ("tcp", dns, 53),
-        "canary": ("tcp", canary, 15019),
         "admission": ("tcp", cluster.get("services", "mlprivacy-admission", NAMESPACE)["spec"]["clusterIP"], 443),
     }
+    listed |= {f"canary {address}": ("tcp", address, 15019) for address in canaries}  # one of each address family
     if near6 and far6:
         listed |= {
             "pod of the same namespace, IPv6": ("tcp", near6, 8080),
@@ -172,6 +173,17 @@ def reached(places: dict[str, Any], targets: dict[str, Any], metadata: None) -> 
 
 def test_a_plain_pod_reaches_everything(reached: dict[str, dict[str, bool]]) -> None:
     assert [name for name, was in reached["plain"].items() if not was] == []
+
+
+def test_the_seal_is_seen_over_every_address_of_the_canary(places: dict[str, Any], reached: dict[str, Any]) -> None:
+    """Where pods have both families, a plugin that enforces one of them only must not pass for sealing."""
+    world = places["world"]
+    service = world.cluster.get("services", "mlprivacy-collector", NAMESPACE)["spec"]
+    probe = next(c for c in world.governed_pod()["spec"]["initContainers"] if c["name"] == names.CONTAINER_SEAL)
+    canary = next(entry["value"] for entry in probe["env"] if entry["name"] == names.ENV_CANARY)
+    assert [CanaryAddress(ip, 15019, 15019) for ip in service["clusterIPs"]] == list(CanaryAddress.parse_all(canary))
+    if isinstance(world.cluster, NodeCluster):
+        assert len(service["clusterIPs"]) == 1 + world.cluster.sandbox.ipv6
 
 
 def test_a_training_pod_reaches_nothing(reached: dict[str, dict[str, bool]]) -> None:

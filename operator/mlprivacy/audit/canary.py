@@ -60,7 +60,10 @@ class Canary:
     async def _listen(self, address: CanaryAddress) -> None:
         loop = asyncio.get_running_loop()
         self._servers.append(await asyncio.start_server(self._serve, address.host, address.tcp, limit=MESSAGE_BYTES))
-        transport, _ = await loop.create_datagram_endpoint(_Answering, local_addr=(address.host, address.udp))
+        with contextlib.ExitStack() as made:
+            sock = made.enter_context(_bound(address))
+            transport, _ = await loop.create_datagram_endpoint(_Answering, sock=sock)
+            made.pop_all()
         self._transports.append(transport)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,6 +80,19 @@ class Canary:
         finally:
             self._open -= 1
             writer.close()
+
+
+def _bound(address: CanaryAddress) -> socket.socket:
+    """A UDP socket at the address, of its family alone, as asyncio makes those for TCP. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with contextlib.ExitStack() as made:
+        sock = made.enter_context(contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)))
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.udp))
+        made.pop_all()
+    return sock
 
 
 class _Answering(asyncio.DatagramProtocol):

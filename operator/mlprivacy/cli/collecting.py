@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -84,8 +85,7 @@ async def collect(settings: Collecting, stop: asyncio.Event) -> None:
         if settings.pull:
             pods.start()
             stack.push_async_callback(pods.stop)
-        canary = CanaryAddress(settings.canary[0], settings.canary[1], settings.canary[1])
-        advertised = CanaryAddress(_ANY.get(canary.host, canary.host), canary.tcp, canary.udp)
+        canary = canary_addresses(*settings.canary, ipv6=has_ipv6())
         config = CollectorConfig(
             directory=settings.directory,
             tls=source,
@@ -93,13 +93,27 @@ async def collect(settings: Collecting, stop: asyncio.Event) -> None:
             port=settings.listen[1],
             health_host=settings.health[0],
             health_port=settings.health[1],
-            canary=(canary,),
-            canary_advertised=(advertised,),
+            canary=canary,
+            canary_advertised=tuple(replace(one, host=_ANY.get(one.host, one.host)) for one in canary),
             pods=(lambda: governed_pods(pods)) if settings.pull else None,
             seal_key=key,
             readers=READERS,
         )
         await run_collector(config, stop)
+
+
+def has_ipv6() -> bool:
+    """Whether this host, or pod, has IPv6 at all."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+def canary_addresses(host: str, port: int, *, ipv6: bool) -> tuple[CanaryAddress, ...]:
+    """Where the canary listens: at ``host``, and where that is every address, at those of both families."""
+    hosts = ("0.0.0.0", "::") if host == "0.0.0.0" and ipv6 else (host,)
+    return tuple(CanaryAddress(one, port, port) for one in hosts)
 
 
 async def _prerequisites(

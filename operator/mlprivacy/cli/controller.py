@@ -15,7 +15,7 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
 @flag("--collector-url", help="The collector; its Service in the operator's namespace unless given.")
 @flag("--tls-secret", default="mlprivacy-controller-tls", help="Secret with the client certificate.")
 @flag("--dataplane-image", required=True, help="Image of seal probe, accountant and gateway, REPO@sha256:...")
-@flag("--canary", help="Where seal probes knock, IP:TCP:UDP; the collector's Service unless given.")
+@flag("--canary", help="Where seal probes knock, IP:TCP:UDP[,…]; the collector's Service unless given.")
 @flag("--simulated-nodes", is_flag=True, help="Nodes run nothing (kwok): expect no heartbeats, and say so.")
 @flag(
     "--sidecar-silent-after",
@@ -75,7 +75,7 @@ def command(
 
     if canary is not None:
         try:
-            canary = str(CanaryAddress.parse(canary))
+            canary = ",".join(str(address) for address in CanaryAddress.parse_all(canary))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--canary") from None
     config = ControllerConfig(

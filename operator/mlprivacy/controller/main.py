@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
+from mlprivacy.audit.seal import CanaryAddress
 from mlprivacy.controller.active import Controller
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
@@ -173,10 +174,11 @@ def _webhooks(config: ControllerConfig) -> tuple[WebhookConfiguration, ...]:
 
 
 async def _canary(client: KubeClient, namespace: str) -> str:
+    """The collector's Service, in every address family that it has."""
     service = await client.get(SERVICES, "mlprivacy-collector", namespace)
-    address = service["spec"]["clusterIP"]
-    host = f"[{address}]" if ":" in address else address
-    return f"{host}:{CANARY_PORT}:{CANARY_PORT}"
+    spec = service["spec"]
+    addresses = spec.get("clusterIPs") or [spec["clusterIP"]]
+    return ",".join(str(CanaryAddress(address, CANARY_PORT, CANARY_PORT)) for address in addresses)
 
 
 async def _seal_key(client: KubeClient, namespace: str) -> str:

@@ -16,7 +16,8 @@ from mlprivacy.policy.model import Decision, Obligations
 class RenderSettings:
     """Settings of this installation.
 
-    ``canary`` is ``IP:TCP:UDP`` of the canary that a sealed pod must not reach; ``seal_key`` the collector's public
+    ``canary`` is ``IP:TCP:UDP`` of the canary that a sealed pod must not reach, comma-separated where it has several
+    addresses; ``seal_key`` the collector's public
     key (base64 of 32 raw bytes, Ed25519) that confirmations are checked with.
     """
 

@@ -74,7 +74,7 @@ async def test_every_receipt_survives_kill_9(tmp_path: Path, pki: Any, event: Ca
         problem = verify(collector.directory).problem
         assert problem is None or problem.wrong == Wrong.TORN_LINE
 
-    assert len(given) > 10 * len(PAUSES)
+    assert len(given) > 2 * len(PAUSES)  # there was something to lose each time
     process = await collector.start()
     try:
         async with collector.client(attempts=12) as client:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from controlplane.processes import free_ports
+from mlprivacy.audit.canary import Canary, alive
 from mlprivacy.audit.puller import Pod
-from mlprivacy.cli.collecting import as_pod
+from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.cli.collecting import as_pod, canary_addresses, has_ipv6
 
 LABELS = {"mlprivacy.dev/rendered": "training", "mlprivacy.dev/job-uid": "u", "mlprivacy.dev/attempt": "2"}
 
@@ -42,3 +45,16 @@ def test_a_pod_is_known_by_its_uid_its_first_address_and_its_attempt() -> None:
     served = {"mlprivacy.dev/rendered": "inference", "mlprivacy.dev/job-uid": "u"}
     found = as_pod(pod(served, phase="Running", podIP="10.0.0.7"))
     assert found == Pod("research", "p", "pod-uid", "10.0.0.7", "inference", "u/1")
+
+
+def test_the_canary_answers_in_every_address_family_of_its_pod() -> None:
+    assert [one.host for one in canary_addresses("0.0.0.0", 15019, ipv6=True)] == ["0.0.0.0", "::"]
+    assert [one.host for one in canary_addresses("0.0.0.0", 15019, ipv6=False)] == ["0.0.0.0"]
+    assert [one.host for one in canary_addresses("127.0.0.1", 15019, ipv6=True)] == ["127.0.0.1"]
+
+
+async def test_both_families_share_a_port() -> None:
+    (port,) = free_ports(1)
+    async with Canary(canary_addresses("0.0.0.0", port, ipv6=has_ipv6())):
+        for host in ("127.0.0.1", *(["::1"] if has_ipv6() else [])):
+            assert await alive(CanaryAddress(host, port, port), 2)
