@@ -18,10 +18,10 @@ class ControllerConfig:
     """Settings of the controller.
 
     ``canary`` is ``IP:TCP:UDP``, comma-separated; when None the ClusterIPs of the collector's Service are used.
-    ``simulated_nodes`` says that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience`` is
-    that with sidecars that are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to be
-    sealed, ``seal_retry_seconds`` the first pause before another attempt of a job that was not. ``after_write`` is
-    called after each API write of a reconcile; tests end the process there.
+    ``simulated_nodes`` says that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience``
+    is that with sidecars that are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to
+    be sealed, ``seal_retry_seconds`` the first pause before another attempt of a job that was not. ``after_write``
+    is called after each API write of a reconcile; tests end the process there.
     """
 
     namespace: str
