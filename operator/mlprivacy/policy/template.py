@@ -42,10 +42,10 @@ _ENV: Shape = {
 _PROBE_TIMES: Shape = dict.fromkeys(
     ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"), ANY
 )
-# Probes are made by the node. Commands (exec) are left out: their output lands in Events.
+# Probes are made by the node. Commands (exec) are left out, since their output lands in Events, and httpGet, since the
+# body of an answer does where it redirects.
 _PROBE: Shape = {
     **_PROBE_TIMES,
-    "httpGet": {"path": ANY, "port": ANY, "scheme": ANY},
     "tcpSocket": {"port": ANY},
     "grpc": {"port": ANY, "service": ANY},
 }
@@ -104,7 +104,6 @@ _VOLUME: Shape = {
             }
         ],
     },
-    "persistentVolumeClaim": {"claimName": ANY, "readOnly": ANY},
 }
 _SPEC: Shape = {
     "containers": [_CONTAINER],
@@ -139,6 +138,10 @@ _WHY: Mapping[str, str] = {
     "ephemeralContainers": "nothing may join a running job",
     "lifecycle": "hooks run outside the log and past the end",
     "exec": "the output of a command probe lands in Events",
+    "httpGet": "what a server answers to it can land in Events; use tcpSocket or grpc",
+    # Even read-only: a socket, a pipe or a lock in it is shared with whoever mounts the same claim.
+    "persistentVolumeClaim": "a claim is a way out past every NetworkPolicy, a read-only one too; bring what the job "
+    "needs in through its image, and write results to spec.output.path",
     "labels": "the operator's labels alone select policies",
     "nfs": "a network volume carries data out past every NetworkPolicy",
     "csi": "a driver's volume carries data out past every NetworkPolicy",
@@ -379,20 +382,6 @@ def _volume(volume: Mapping[str, Any], path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.name", f"begins with {RESERVED_PREFIX}, which is the operator's", "rename the volume")
     if not any(key != "name" for key in volume):
         yield Problem(path, "has no source", "add one, such as emptyDir: {}")
-    claim = volume.get("persistentVolumeClaim")
-    if isinstance(claim, (dict, Mapping)):
-        if claim.get("readOnly") is not True:
-            yield Problem(
-                f"{path}.persistentVolumeClaim.readOnly",
-                "a claim that can be written carries data out past every NetworkPolicy",
-                "set readOnly: true, and write results to spec.output.path",
-            )
-        if str(claim.get("claimName", "")).startswith(SEALED_PREFIX):
-            yield Problem(
-                f"{path}.persistentVolumeClaim.claimName",
-                f"claims that begin with {SEALED_PREFIX} are sealed: only the gates read them",
-                "name the data under spec.datasets instead",
-            )
     for where, secret in _secret_names(volume):
         if secret.startswith(SEALED_PREFIX):
             yield Problem(

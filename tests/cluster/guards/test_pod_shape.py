@@ -90,7 +90,8 @@ VOLUMES: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "writable claim": {"persistentVolumeClaim": {"claimName": "mine"}},
+    "claim": {"persistentVolumeClaim": {"claimName": "mine"}},
+    "read-only claim": {"persistentVolumeClaim": {"claimName": "mine", "readOnly": True}},
     "sealed claim of the user's": {"persistentVolumeClaim": {"claimName": "mlp-sealed-visits", "readOnly": True}},
     "sealed secret of the user's": {"secret": {"secretName": "mlp-sealed-visits"}},
     "service account token": {
@@ -114,8 +115,8 @@ MOUNTS: dict[str, Change] = {
         sidecar(s)["volumeMounts"].append({"name": "mine", "mountPath": "/app"}),
     ),
     "a raw device": lambda s: (
-        s["volumes"].append({"name": "mine", "persistentVolumeClaim": {"claimName": "mine", "readOnly": True}}),
-        trainer(s).update(volumeDevices=[{"name": "mine", "devicePath": "/dev/x"}]),
+        s["volumes"].append({"name": "mlprivacy-x", "persistentVolumeClaim": {"claimName": "mlp-sealed-x"}}),
+        trainer(s).update(volumeDevices=[{"name": "mlprivacy-x", "devicePath": "/dev/x"}]),
     ),
     "propagation from the host": lambda s: trainer(s)["volumeMounts"][1].update(mountPropagation="HostToContainer"),
     "a sealed secret in the environment": lambda s: trainer(s).update(
@@ -153,9 +154,8 @@ FIELDS: dict[str, Change] = {
     "a writable root": lambda s: trainer(s)["securityContext"].pop("readOnlyRootFilesystem"),
     "no security context": lambda s: trainer(s).update(securityContext={"runAsUser": 64999}),
     "an exec probe": lambda s: trainer(s).update(livenessProbe={"exec": {"command": ["cat", "/data/visits"]}}),
-    "a probe of another host": lambda s: trainer(s).update(
-        readinessProbe={"httpGet": {"host": "192.0.2.1", "port": 80, "path": "/"}}
-    ),
+    "an HTTP probe": lambda s: trainer(s).update(readinessProbe={"httpGet": {"port": 8080, "path": "/ready"}}),
+    "a probe of another host": lambda s: sidecar(s)["startupProbe"]["httpGet"].update(host="192.0.2.1"),
     "a connection probe of another host": lambda s: trainer(s).update(
         livenessProbe={"tcpSocket": {"host": "192.0.2.1", "port": 80}}
     ),
@@ -215,16 +215,14 @@ def test_what_a_user_may_ask_for_passes(world: Any, manifests: Any, ns: str) -> 
         {"name": "key", "secret": {"secretName": "mine"}},
         {"name": "about", "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
         {"name": "both", "projected": {"sources": [{"configMap": {"name": "settings"}}, {"secret": {"name": "mine"}}]}},
-        {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}},
         {"name": "mlprivacy-seed", "persistentVolumeClaim": {"claimName": "mlp-sealed-visits"}},
     ]
     trainer(spec)["volumeMounts"] += [
         {"name": "scratch", "mountPath": "/var/run/mine"},
-        {"name": "weights", "mountPath": "/weights"},
     ]
     devices = {"nvidia.com/gpu": "1", "memory": "1Gi", "hugepages-2Mi": "2Mi"}
     trainer(spec)["resources"] = {"requests": {**devices, "cpu": "1"}, "limits": devices}
-    trainer(spec)["readinessProbe"] = {"httpGet": {"port": 8080, "path": "/ready"}}
+    trainer(spec)["readinessProbe"] = {"tcpSocket": {"port": 8080}}
     spec["initContainers"].append(another("prepare"))
     spec["containers"].append(another("helper"))
     spec["nodeSelector"] = {"gpu": "yes"}

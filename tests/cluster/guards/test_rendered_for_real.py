@@ -27,7 +27,7 @@ SERVER = {
 RICH: dict[str, Any] = {
     "volumes": [
         {"name": "scratch", "emptyDir": {}},
-        {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}},
+        {"name": "settings", "configMap": {"name": "settings"}},
     ],
     "initContainers": [{"name": "prepare", "image": "registry.example/prepare@sha256:" + "d" * 64}],
     "nodeSelector": {"gpu": "yes"},

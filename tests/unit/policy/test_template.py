@@ -231,7 +231,6 @@ class TestVolumes:
             {"configMap": {"name": "settings"}},
             {"secret": {"secretName": "token"}},
             {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
-            {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
         ],
     )
     def test_these_are_listed(self, source):
@@ -245,10 +244,10 @@ class TestVolumes:
         raw = volume(projected={"sources": [{"serviceAccountToken": {"path": "t"}}]})
         assert problems(raw) == ["spec.template.spec.volumes[0].projected.sources[0].serviceAccountToken"]
 
-    @pytest.mark.parametrize("read_only", [False, None, "true", 1])
-    def test_a_claim_is_read_only(self, read_only):
-        raw = volume(persistentVolumeClaim={"claimName": "models", "readOnly": read_only})
-        assert problems(raw) == ["spec.template.spec.volumes[0].persistentVolumeClaim.readOnly"]
+    @pytest.mark.parametrize("claim", [{"claimName": "models", "readOnly": True}, {"claimName": SEALED}])
+    def test_no_claim_is_mounted(self, claim):
+        """A read-only one neither: a socket, a pipe or a lock in it is shared with whoever mounts it as well."""
+        assert problems(volume(persistentVolumeClaim=claim)) == ["spec.template.spec.volumes[0].persistentVolumeClaim"]
 
     def test_a_volume_has_a_source(self):
         assert problems(volume()) == ["spec.template.spec.volumes[0]"]
@@ -256,10 +255,6 @@ class TestVolumes:
     @pytest.mark.parametrize(
         ("raw", "path"),
         [
-            (
-                volume(persistentVolumeClaim={"claimName": SEALED, "readOnly": True}),
-                "volumes[0].persistentVolumeClaim.claimName",
-            ),
             (volume(secret={"secretName": SEALED}), "volumes[0].secret.secretName"),
             (
                 volume(projected={"sources": [{"secret": {"name": SEALED}}]}),
