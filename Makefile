@@ -7,7 +7,7 @@ export PYTHONPATH := hack
 .DEFAULT_GOAL := help
 
 .PHONY: help setup binaries images demo test test-unit test-cluster test-node test-chaos dev-up dev-down dev-status \
-  node-up node-down node-status kind-up lint format generate bench clean
+  node-up node-install node-down node-status kind-up lint format generate bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -39,14 +39,17 @@ test-chaos: setup ## kill and freeze processes of a node of its own under load (
 images: setup ## build the two container images, without an engine or a registry
 	@$(PY) -m images build
 
-node-up: setup ## start a cluster of one node with real pods (root), print its KUBECONFIG
-	@$(PY) -m node up --dir $(NODE_DIR)
+node-up: setup ## start a cluster of one node with real pods (root), print its KUBECONFIG and PATH
+	@$(PY) -m node up --dir "$(NODE_DIR)"
 
-node-down: setup ## stop exactly what node-up started
-	@$(PY) -m node down --dir $(NODE_DIR)
+node-install: setup ## build the images and install the operator on the node of node-up, or upgrade it (root)
+	@$(PY) -m node install --dir "$(NODE_DIR)"
+
+node-down: setup ## stop exactly what node-up started (root)
+	@$(PY) -m node down --dir "$(NODE_DIR)"
 
 node-status: setup ## say what runs
-	@$(PY) -m node status --dir $(NODE_DIR)
+	@$(PY) -m node status --dir "$(NODE_DIR)"
 
 kind-up: setup ## build the images, make a kind cluster, install the chart (needs kind, docker and helm)
 	@$(PY) -m images.kind

@@ -95,6 +95,11 @@ class ControlGroup:
                     os.kill(pid, signal.SIGCONT)
                 except ProcessLookupError:
                     continue
+                except PermissionError as error:
+                    raise ControlPlaneError(
+                        f"The process {pid} of the cgroup {self.name} belongs to another user. "
+                        "Stop it as the user who started it, root for a node."
+                    ) from error
             ended |= left
             time.sleep(0.05)
         while self.exists():

@@ -125,11 +125,10 @@ class ControlPlane(Cluster):
     def attach(cls, directory: Path) -> Self:
         """The control plane that runs with its state in `directory`. Raises ControlPlaneError when none does."""
         cluster = cls(directory, owner=None)
-        try:
-            document = json.loads(cluster.layout.state.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ControlPlaneError(f"No control plane has its state in {directory}. Start one with `up`.") from error
         cluster._processes = {process.name: process for process in runs.read_processes(cluster.layout.state)}
+        if not cluster.layout.state.is_file():
+            raise ControlPlaneError(f"No control plane has its state in {directory}. Start one with `up`.")
+        document = json.loads(cluster.layout.state.read_text(encoding="utf-8"))
         cluster._ports = flags.Ports(**document["ports"])
         cluster._binaries = {name: Path(path) for name, path in document["binaries"].items()}
         cluster._nodes = list(document["nodes"])

@@ -37,8 +37,12 @@ def read_processes(state: Path) -> list[Process]:
     try:
         document = json.loads(state.read_text(encoding="utf-8"))
         return [Process.from_dict(entry) for entry in document["processes"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise ControlPlaneError(
+            f"The state file {state} can not be read: {error.strerror}. Ask as the user who started what runs there."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ControlPlaneError(
             f"The state file {state} cannot be read ({error!r}). End its processes by hand, then delete that folder."

@@ -22,6 +22,7 @@ from images.layers import CODE, Layer, Workshop
 
 PREFIX: Final = "mlprivacy.local"
 _KEEP: Final = 4
+_FREE_BYTES: Final = 1 << 30  # a first build takes about half of that
 _YOUNGER: Final = 3600.0
 _PREFIX_FORM: Final = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
@@ -254,18 +255,35 @@ def lock(root: Path, progress: Saying) -> Iterator[None]:
 def _build(description: Description, root: Path, key: str, prefix: str, progress: Saying, *, fresh: bool) -> None:
     staging = root / "staging"
     shutil.rmtree(staging, ignore_errors=True)  # what a killed build left; we hold the lock
-    staging.mkdir(parents=True)
+    _need_room(root)
     begun = time.monotonic()
     progress.say(f"Building the two images into {root}; about two minutes the first time.")
-    workshop = Workshop(description, root, progress.say)
-    if fresh:
-        workshop.base_layer(again=True)
-    made = [_make(workshop, image, root, prefix) for image in description.images]
-    dates = workshop.base_layer().made_from
-    _write_json(root / "sets" / f"{key}.json", document_of(Images.of(made, dates), root))
-    shutil.rmtree(staging, ignore_errors=True)
-    drop_old(root)
+    try:
+        staging.mkdir(parents=True)
+        workshop = Workshop(description, root, progress.say)
+        if fresh:
+            workshop.base_layer(again=True)
+        made = [_make(workshop, image, root, prefix) for image in description.images]
+        dates = workshop.base_layer().made_from
+        _write_json(root / "sets" / f"{key}.json", document_of(Images.of(made, dates), root))
+        drop_old(root)
+    except OSError as error:
+        raise ImagesError(
+            f"The images can not be written to {root}: {error}. Free some room, or set MLPRIVACY_CACHE to another."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     progress.say(f"Built the two images in {time.monotonic() - begun:.0f} s.")
+
+
+def _need_room(root: Path) -> None:
+    """Raises ImagesError before a full disk stops a build half-way."""
+    free = shutil.disk_usage(root).free
+    if free < _FREE_BYTES:
+        raise ImagesError(
+            f"Only {free >> 20} MiB are free where {root} lies; building the images needs {_FREE_BYTES >> 20}. "
+            "Free some room, or set MLPRIVACY_CACHE to a folder that has it."
+        )
 
 
 def _make(workshop: Workshop, image: ImageSpec, root: Path, prefix: str) -> Image:

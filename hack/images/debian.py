@@ -1,8 +1,13 @@
 """Chooses, downloads and verifies Debian packages with apt, in a folder of its own."""
 
+import contextlib
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -18,6 +23,7 @@ _KEYRINGS: Final = (
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 )
 _PROGRAMS: Final = ("apt-get", "apt-cache", "dpkg-deb", "dpkg")
+_SILENT_SECONDS: Final = 180.0
 _REMEDY: Final = "Build on Debian 12 or newer, or with the Dockerfile in hack/images."
 
 
@@ -59,7 +65,7 @@ def select(debian: Debian, work: Path, archives: Path) -> Selection:
     """
     machine = architecture()
     options = _private_apt(debian, work, archives, machine)
-    _run(["apt-get", *options, "-qq", "update"], _network("read the package lists of Debian"))
+    _run(["apt-get", *options, "-qq", "update"], _network("read the package lists of Debian"), growing=work)
     names = ["apt-get", *options, "-qq", "install", *debian.packages]
     # What is in the folder of archives is not printed, so this asks with an empty one.
     (work / "none" / "partial").mkdir(parents=True, exist_ok=True)
@@ -67,7 +73,7 @@ def select(debian: Debian, work: Path, archives: Path) -> Selection:
     plan = _run(
         [*names, *empty, "--print-uris"], f"apt can not resolve the packages of images.toml for {debian.suite}."
     )
-    _run([*names, "--download-only", "--yes"], _network("download Debian packages"))
+    _run([*names, "--download-only", "--yes"], _network("download Debian packages"), growing=archives)
     files = [line.split()[1] for line in plan.splitlines() if line.startswith("'")]
     wanted = [f"{name}={version}" for name, version in map(_name_and_version, files)]
     shown = _run(["apt-cache", *options, "show", *wanted])
@@ -142,6 +148,8 @@ def _private_apt(debian: Debian, work: Path, archives: Path, machine: str) -> li
         "Acquire::AllowInsecureRepositories": "false",
         "Acquire::AllowDowngradeToInsecureRepositories": "false",
         "Acquire::Retries": "3",
+        "Acquire::http::Timeout": "30",
+        "Acquire::https::Timeout": "30",
         "APT::Get::AllowUnauthenticated": "false",
         "APT::Architecture": machine,
         "APT::Architectures": machine,
@@ -208,15 +216,60 @@ def _network(doing: str) -> str:
     return f"apt could not {doing}. Is the archive reachable, and `apt-get update` well?"
 
 
-def _run(argv: Sequence[str], failed: str | None = None) -> str:
-    return _run_raw(argv, failed).decode()
+def _run(argv: Sequence[str], failed: str | None = None, *, growing: Path | None = None) -> str:
+    return _run_raw(argv, failed, growing=growing).decode()
 
 
-def _run_raw(argv: Sequence[str], failed: str | None = None) -> bytes:
-    """Standard output. Raises ImagesError with what the program said when it fails."""
-    environment_free = ["env", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", *argv]
-    done = subprocess.run(environment_free, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        said = "\n".join(done.stderr.decode(errors="replace").strip().splitlines()[-5:])
-        raise ImagesError(f"{failed or f'{argv[0]} failed.'} {argv[0]} said:\n{said}")
-    return done.stdout
+def _run_raw(
+    argv: Sequence[str], failed: str | None = None, *, growing: Path | None = None, silent: float = _SILENT_SECONDS
+) -> bytes:
+    """Standard output. Raises ImagesError with what the program said when it fails.
+
+    It also fails, and is ended, when nothing changes below the folder `growing` for `silent` seconds; without such a
+    folder, when it takes that long.
+    """
+    command = ["env", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", *argv]
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, process_group=0) as running,
+    ):
+        try:
+            stalled = _stalls(running, growing, silent)
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+        output.seek(0)
+        errors.seek(0)
+        said = "\n".join(errors.read().decode(errors="replace").strip().splitlines()[-5:])
+        if stalled:
+            where = f" and nothing grew in {growing}" if growing else ""
+            raise ImagesError(
+                f"`{' '.join(argv[:1])}` had not ended after {silent:.0f} s{where}, so it was ended. "
+                f"Is the disk full, or the archive out of reach? {failed or ''} {said}".rstrip()
+            )
+        if running.returncode != 0:
+            raise ImagesError(f"{failed or f'{argv[0]} failed.'} {argv[0]} said:\n{said}")
+        return output.read()
+
+
+def _stalls(running: "subprocess.Popen[bytes]", growing: Path | None, silent: float) -> bool:
+    """Wait for its end; true when it was not seen to do anything for `silent` seconds."""
+    size, moved = -1, time.monotonic()
+    while time.monotonic() < moved + silent:
+        try:
+            running.wait(min(1.0, silent))
+        except subprocess.TimeoutExpired:
+            if growing is not None and (now := _bytes_below(growing)) != size:
+                size, moved = now, time.monotonic()
+        else:
+            return False
+    return True
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it went in between
+            total += path.lstat().st_size
+    return total

@@ -22,6 +22,8 @@ PROGRAMS: Final = {
     "mount": "mount",
 }
 _FREE_BYTES: Final = 2 << 30
+# Options of an overlay are separated by commas, its folders by colons; mount takes off quotes and backslashes.
+_MEANT_BY_MOUNT: Final = ",:\\\"'"
 
 
 def find(name: str) -> str | None:
@@ -52,6 +54,22 @@ def unsupported() -> str | None:
     return None
 
 
+def usable(directory: Path) -> None:
+    """See that `directory` can hold the state of a node; it is made where it is missing. Raises ControlPlaneError."""
+    path = directory.expanduser().resolve()
+    other = "Choose another folder with --dir (make: NODE_DIR=…)."
+    if bad := sorted({mark for mark in str(path) if mark in _MEANT_BY_MOUNT or not mark.isprintable()}):
+        raise ControlPlaneError(
+            f"The path {str(path)!r} has {' '.join(map(repr, bad))}, which mount options can not hold. {other}"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ControlPlaneError(f"{path} can not hold the node's state: {error.strerror}. {other}") from error
+
+
 def prepare(directory: Path, say: Callable[[str], None]) -> None:
     """See that a node can run with its state in `directory`; install what Debian has. Raises ControlPlaneError."""
     if why := unsupported():
@@ -59,7 +77,7 @@ def prepare(directory: Path, say: Callable[[str], None]) -> None:
     missing = sorted({package for program, package in PROGRAMS.items() if find(program) is None})
     if missing:
         _install(missing, say)
-    directory.mkdir(parents=True, exist_ok=True)
+    usable(directory)
     free = shutil.disk_usage(directory).free
     if free < _FREE_BYTES:
         raise ControlPlaneError(

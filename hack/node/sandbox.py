@@ -27,6 +27,18 @@ _SYSCTLS: Final = {
 }
 
 
+# Its arguments: the folder, where its part `state` is to be seen, and the program that holds the namespaces.
+_SCRIPT: Final = """set -e
+mount --make-rprivate / && mount --make-rshared /
+mkdir -p "$1/state" "$1/var" "$1/var.work"
+exec 9< "$1/state"
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p "$2" && mount --bind /proc/self/fd/9 "$2" && exec 9<&-
+mount -t overlay -o "lowerdir=/var,upperdir=$1/var,workdir=$1/var.work" overlay /var
+exec "$3"
+"""
+
+
 @dataclass(frozen=True)
 class Addresses:
     """Addresses of the link between the machine and its node: documentation ranges, routed nowhere."""
@@ -66,16 +78,8 @@ class Sandbox:
     def create(self, pause: Path, log: Path) -> Process:
         """Make everything; returns the process that holds the namespaces. Raises ControlPlaneError."""
         self.group.create()
-        script = f"""set -e
-mount --make-rprivate / && mount --make-rshared /
-mkdir -p {self.directory}/state {self.directory}/var {self.directory}/var.work
-exec 9< {self.directory}/state
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p {INSIDE} && mount --bind /proc/self/fd/9 {INSIDE} && exec 9<&-
-mount -t overlay -o lowerdir=/var,upperdir={self.directory}/var,workdir={self.directory}/var.work overlay /var
-exec {pause}
-"""
-        argv = self.group.entering(["unshare", "--net", "--mount", "--propagation", "private", "/bin/sh", "-c", script])
+        unshare = ["unshare", "--net", "--mount", "--propagation", "private", "/bin/sh", "-c", _SCRIPT, "sh"]
+        argv = self.group.entering([*unshare, str(self.directory), str(INSIDE), str(pause)])
         self.holder = Process("sandbox", argv, log)
         self.holder.start()
         wait_until(self._held, 20, what="the node's namespaces", watch=[self.holder])

@@ -23,6 +23,10 @@ want=$({ "$python" --version; cat pyproject.toml constraints.txt; } | sha256sum 
 if [ "$(cat .venv/.made-from 2>/dev/null || true)" = "$want" ] && .venv/bin/python -c 'import mlprivacy' 2>/dev/null; then
   exit 0
 fi
+if [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv ]; }; then
+  say "This user ($(id -un)) may not write to $PWD, which belongs to $(stat -c %U .). Run make as that user, or in a copy of your own."
+  exit 1
+fi
 say "Setting up .venv ($("$python" --version)); this takes about a minute the first time."
 # An environment of the same Python is kept and brought up to date; any other is made anew.
 if [ "$(.venv/bin/python --version 2>/dev/null || true)" != "$("$python" --version)" ] &&
