@@ -44,8 +44,10 @@ PORT_SIDECAR: Final = 15021  # health, heartbeat and log of the accountant or ga
 # Volumes of a governed pod.
 VOLUME_RUN: Final = "mlprivacy-run"  # the accountant's unix socket
 VOLUME_LOG: Final = "mlprivacy-log"  # the accountant's durable log, mounted by the sidecar alone
+VOLUME_KEY: Final = "mlprivacy-key"  # the pod's own key, mounted by the seal probe and the sidecar alone
 MOUNT_RUN: Final = "/var/run/mlprivacy"
 MOUNT_LOG: Final = "/var/lib/mlprivacy"
+MOUNT_KEY: Final = "/var/lib/mlprivacy-key"
 
 # User ids inside a governed pod: the sidecar's own, so that SO_PEERCRED tells it from the trainer.
 UID_SIDECAR: Final = 64998
@@ -54,6 +56,9 @@ GID_POD: Final = 64999
 
 SEALED_PREFIX: Final = "mlp-sealed-"  # claims and secrets that only rendered pods may name
 OBJECT_PREFIX: Final = "mlp-"  # names of rendered objects
+
+# The ConfigMap in the operator's namespace that says which addresses are ours and what pods are rendered with.
+ADDRESSES: Final = "mlprivacy-addresses"
 
 # The RBAC verb that is the privacy-officer role: lower a mode, remove a label, widen an exclusion.
 WEAKEN_VERB: Final = "weaken"

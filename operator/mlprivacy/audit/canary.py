@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Self, cast
 
-from mlprivacy.audit.seal import MESSAGE_BYTES, NONCE_BYTES, PONG, CanaryAddress, answer, ping
+from mlprivacy.audit.seal import ANSWER_BYTES, MESSAGE_BYTES, NONCE_BYTES, PONG, CanaryAddress, answer, ping
 
 MAX_CONNECTIONS: Final = 512
 READ_TIMEOUT: Final = 2.0  # seconds a client has to send its ping
@@ -31,7 +31,9 @@ class Reached:
 class Canary:
     """Listens on TCP and UDP at each address and answers pings. Raises OSError when a port can not be had."""
 
-    def __init__(self, addresses: tuple[CanaryAddress, ...]) -> None:
+    def __init__(self, addresses: tuple[CanaryAddress, ...], secret: bytes | None = None) -> None:
+        """``secret`` makes the proof in its answers; what alive() is asked with must be the same."""
+        self.secret = secret if secret is not None else secrets.token_bytes(32)
         self._addresses = addresses
         self._servers: list[asyncio.Server] = []
         self._transports: list[asyncio.DatagramTransport] = []
@@ -62,7 +64,7 @@ class Canary:
         self._servers.append(await asyncio.start_server(self._serve, address.host, address.tcp, limit=MESSAGE_BYTES))
         with contextlib.ExitStack() as made:
             sock = made.enter_context(_bound(address))
-            transport, _ = await loop.create_datagram_endpoint(_Answering, sock=sock)
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Answering(self.secret), sock=sock)
             made.pop_all()
         self._transports.append(transport)
 
@@ -71,7 +73,7 @@ class Canary:
         try:
             if self._open <= MAX_CONNECTIONS:
                 async with asyncio.timeout(READ_TIMEOUT):
-                    reply = answer(await reader.readexactly(MESSAGE_BYTES))
+                    reply = answer(await reader.readexactly(MESSAGE_BYTES), self.secret)
                     if reply is not None:
                         writer.write(reply)
                         await writer.drain()
@@ -96,11 +98,14 @@ def _bound(address: CanaryAddress) -> socket.socket:
 
 
 class _Answering(asyncio.DatagramProtocol):
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        reply = answer(data)
+        reply = answer(data, self._secret)
         if reply is not None:
             self._transport.sendto(reply, addr)
 
@@ -111,22 +116,25 @@ async def reach(address: CanaryAddress, timeout: float) -> Reached:  # noqa: ASY
     return Reached(tcp, udp)
 
 
-async def alive(address: CanaryAddress, timeout: float) -> bool:  # noqa: ASYNC109
-    """Whether the canary answers a ping both ways. Stricter than reach(): a bare connection is no answer."""
-    tcp, udp = await asyncio.gather(_tcp(address, timeout, answered=True), _udp(address, timeout))
+async def alive(address: CanaryAddress, secret: bytes, timeout: float) -> bool:  # noqa: ASYNC109
+    """Whether the canary with this secret answers a ping both ways.
+
+    Stricter than reach(): neither a bare connection nor the answer of another is a sign of its life.
+    """
+    tcp, udp = await asyncio.gather(_tcp(address, timeout, secret), _udp(address, timeout, secret))
     return tcp and udp
 
 
-async def _tcp(address: CanaryAddress, timeout: float, *, answered: bool = False) -> bool:  # noqa: ASYNC109
+async def _tcp(address: CanaryAddress, timeout: float, secret: bytes | None = None) -> bool:  # noqa: ASYNC109
     writer = None
     nonce = secrets.token_bytes(NONCE_BYTES)
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(address.host, address.tcp)
-            if not answered:
+            if secret is None:
                 return True
             writer.write(ping(nonce))
-            return await reader.readexactly(MESSAGE_BYTES) == PONG + nonce
+            return await reader.readexactly(ANSWER_BYTES) == answer(ping(nonce), secret)
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return False
     finally:
@@ -134,7 +142,7 @@ async def _tcp(address: CanaryAddress, timeout: float, *, answered: bool = False
             writer.close()
 
 
-async def _udp(address: CanaryAddress, timeout: float) -> bool:  # noqa: ASYNC109
+async def _udp(address: CanaryAddress, timeout: float, secret: bytes | None = None) -> bool:  # noqa: ASYNC109
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     loop = asyncio.get_running_loop()
     nonce = secrets.token_bytes(NONCE_BYTES)
@@ -144,8 +152,12 @@ async def _udp(address: CanaryAddress, timeout: float) -> bool:  # noqa: ASYNC10
             await loop.sock_connect(sock, (address.host, address.udp))
             async with asyncio.timeout(timeout):
                 await loop.sock_sendall(sock, ping(nonce))
-                while await loop.sock_recv(sock, MESSAGE_BYTES + 1) != PONG + nonce:
-                    pass  # an older answer
-                return True
+                while True:
+                    reply = await loop.sock_recv(sock, ANSWER_BYTES + 1)
+                    if secret is None:
+                        if reply.startswith(PONG + nonce):
+                            return True
+                    elif reply == answer(ping(nonce), secret):
+                        return True
         except (OSError, TimeoutError):
             return False

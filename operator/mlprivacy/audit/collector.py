@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from mlprivacy.audit.canary import Canary, alive
 from mlprivacy.audit.chain import SEGMENT_BYTES
 from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.metrics import CollectorMetrics
+from mlprivacy.audit.podkeys import FOLDER, PodKeys
 from mlprivacy.audit.puller import PodSource, Puller
 from mlprivacy.audit.seal import CanaryAddress
 from mlprivacy.audit.settled import Settled
@@ -43,9 +45,11 @@ class CollectorConfig:
     """What the collector needs to know.
 
     ``canary``: where the canary listens; ``canary_advertised``: where pods and the collector's own check look for it
-    (the same where empty). ``pods`` gives the governed pods now; without it nothing is pulled. ``seal_key`` signs the
-    confirmations and is needed with ``pods``. ``writers``: client names that may write (None: all well-formed ones);
-    ``readers``: client names that may export every chain. A port 0 takes any free one. Times are seconds.
+    (the same where empty). ``canary_service`` gives the addresses of its Service besides, None while they are not
+    known: no seal is confirmed unless it answers at each of them, with its own proof. ``pods`` gives the governed pods
+    now; without it nothing is pulled. ``seal_key`` signs the confirmations and is needed with ``pods``. ``writers``:
+    client names that may write (None: all well-formed ones); ``readers``: client names that may export every chain. A
+    port 0 takes any free one. Times are seconds.
     """
 
     directory: Path
@@ -56,6 +60,7 @@ class CollectorConfig:
     health_port: int = 8080
     canary: tuple[CanaryAddress, ...] = ()
     canary_advertised: tuple[CanaryAddress, ...] = ()
+    canary_service: Callable[[], tuple[CanaryAddress, ...] | None] = tuple
     segment_bytes: int = SEGMENT_BYTES
     pods: PodSource | None = None
     seal_key: Ed25519PrivateKey | None = None
@@ -93,8 +98,9 @@ def load_seal_key(pem: bytes) -> Ed25519PrivateKey:
 class _Health:
     """/healthz, /readyz and /metrics on a plain port. Ready: the log is open and the canary answers."""
 
-    def __init__(self, config: CollectorConfig, metrics: CollectorMetrics) -> None:
+    def __init__(self, config: CollectorConfig, metrics: CollectorMetrics, secret: bytes) -> None:
         self._config = config
+        self._secret = secret
         self._metrics = metrics
         self._advertised = config.canary_advertised or config.canary
         self.listening = False
@@ -102,12 +108,19 @@ class _Health:
         self._settled = Settled(time.monotonic)
 
     async def canary_alive(self) -> bool:
-        """Whether every canary address answers at this moment."""
-        found = await asyncio.gather(*(alive(address, CANARY_TIMEOUT) for address in self._advertised))
-        self._canary = all(found)
-        self._metrics.canary_alive.set(self._canary)
-        self._settled.looked(self._canary)
-        return self._canary
+        """Whether the canary answers at this moment, here and through its Service: what answers pods there may be
+        another's. Readiness asks for the first alone, since the Service leads here only once the process is ready.
+        """
+        service = self._config.canary_service()
+        here, there = await asyncio.gather(self._answers(self._advertised), self._answers(service or ()))
+        self._canary = here
+        self._settled.looked(here)
+        found = here and there and service is not None
+        self._metrics.canary_alive.set(found)
+        return found
+
+    async def _answers(self, addresses: tuple[CanaryAddress, ...]) -> bool:
+        return all(await asyncio.gather(*(alive(address, self._secret, CANARY_TIMEOUT) for address in addresses)))
 
     async def canary_within_reach(self) -> bool:
         """Whether it answers at this moment and its Service leads here, so that a refusal there means something."""
@@ -157,7 +170,8 @@ async def run_collector(
     log = await asyncio.to_thread(AuditLog, config.directory, segment_bytes=config.segment_bytes)
     try:
         metrics = CollectorMetrics(log)
-        health = _Health(config, metrics)
+        canary = Canary(config.canary, secrets.token_bytes(32))
+        health = _Health(config, metrics, canary.secret)
         puller = _puller(config, log, metrics, health)
         api = RecordAPI(
             log,
@@ -169,7 +183,7 @@ async def run_collector(
         )
         async with (
             _site(health.application(), config.health_host, config.health_port, None) as health_port,
-            Canary(config.canary),
+            canary,
             _site(api.application(), config.host, config.port, config.tls) as port,
         ):
             health.listening = True
@@ -193,6 +207,7 @@ def _puller(config: CollectorConfig, log: AuditLog, metrics: CollectorMetrics, h
         source=config.pods,
         canary_alive=health.canary_within_reach,
         key=config.seal_key,
+        keys=PodKeys(config.directory / FOLDER),
         poll=config.poll,
         heartbeat=config.heartbeat,
         record_every=config.record_every,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -25,12 +25,25 @@ class CollectorMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.canary_alive = Gauge("mlprivacy_canary_alive", "1 if the seal canary answers", registry=self.registry)
+        self.canary_alive = Gauge(
+            "mlprivacy_canary_alive", "1 if the seal canary answers, also through its Service", registry=self.registry
+        )
         self.certificate_days = Gauge(
             "mlprivacy_certificate_days_left", "Days until the server's certificate ends", registry=self.registry
         )
         self.pods = Gauge(
             "mlprivacy_collector_pods", "Governed pods by what the puller knows", ["state"], registry=self.registry
+        )
+        self.unbelieved = Counter(
+            "mlprivacy_collector_unbelieved_total",
+            "Answers at a governed pod's ports that were not known to be its own sidecar's, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.flooding = Counter(
+            "mlprivacy_collector_flooding_total",
+            "Pods that sent more than their share of log and are heard no more",
+            registry=self.registry,
         )
         self.pulls = Histogram(
             "mlprivacy_collector_pull_seconds",

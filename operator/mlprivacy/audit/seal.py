@@ -1,9 +1,11 @@
 """The words that a seal probe, the canary and the collector exchange. Standard library only.
 
-The canary answers a PING with a PONG of the same nonce, over TCP and UDP. A confirmation is the collector's signed
+The canary answers a PING with a PONG of the same nonce, over TCP and UDP, and with a proof by which its own process
+knows it: an answer of another at its address is no sign of its life. A confirmation is the collector's signed
 word that its canary was alive between the moment the probe issued a nonce and the moment the word arrived.
 """
 
+import hmac
 import ipaddress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -14,6 +16,8 @@ NONCE_BYTES: Final = 16
 PING: Final = b"mlprivacy-ping:"
 PONG: Final = b"mlprivacy-pong:"  # not a ping, so two canaries never answer each other for ever
 MESSAGE_BYTES: Final = len(PING) + NONCE_BYTES
+PROOF_BYTES: Final = 32
+ANSWER_BYTES: Final = MESSAGE_BYTES + PROOF_BYTES
 PURPOSE: Final = "mlprivacy.dev/seal/v1"
 
 # Exit codes of the seal probe that say where to look. Any other but 0 is a fault of the probe or of its pod.
@@ -26,10 +30,11 @@ def ping(nonce: bytes) -> bytes:
     return PING + nonce
 
 
-def answer(message: bytes) -> bytes | None:
-    """What the canary answers to ``message``; None for anything but a ping."""
+def answer(message: bytes, secret: bytes) -> bytes | None:
+    """What the canary with ``secret`` answers to ``message``; None for anything but a ping."""
     if len(message) == MESSAGE_BYTES and message.startswith(PING):
-        return PONG + message[len(PING) :]
+        nonce = message[len(PING) :]
+        return PONG + nonce + hmac.digest(secret, nonce, "sha256")
     return None
 
 

@@ -19,13 +19,14 @@ from mlprivacy.api import names
 from mlprivacy.audit.collector import CollectorConfig, run_collector
 from mlprivacy.audit.puller import Pod
 from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.controller.sealing import seal_of
 from mlprivacy.kube.certificates import load_seal_key
 from mlprivacy.kube.certkeeper import SEAL_PRIVATE, SEAL_SECRET, secret_data
 from mlprivacy.kube.client import KubeClient, Object
-from mlprivacy.kube.errors import ApiError
+from mlprivacy.kube.errors import ApiError, NotFound
 from mlprivacy.kube.httpserve import ProbeServer
-from mlprivacy.kube.informer import Informer
-from mlprivacy.kube.resources import PODS, SECRETS
+from mlprivacy.kube.informer import Informer, identity_and_labels
+from mlprivacy.kube.resources import NAMESPACES, PODS, SECRETS, SERVICES
 from mlprivacy.kube.tls import SecretTLS
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ READERS: Final = ("auditor", "mlprivacy-controller")  # common names that may ex
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _RETRY: Final = 1.0  # seconds between two looks at a Secret that is empty
 _OVER: Final = ("Succeeded", "Failed")
+_OWNERS: Final = {"training": "Job", "inference": "ReplicaSet"}
+_SERVICE: Final = "mlprivacy-collector"
+_SERVICE_EVERY: Final = 30.0  # seconds between two looks at the Service
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,24 @@ async def collect(settings: Collecting, stop: asyncio.Event) -> None:
         if key is None:
             return
         pods = Informer(client, PODS, label_selector=names.LABEL_RENDERED, name="pods/rendered")
+        namespaces = Informer(
+            client,
+            NAMESPACES,
+            label_selector=names.LABEL_ENFORCE,
+            metadata_only=True,
+            transform=identity_and_labels,
+            name="namespaces/governed",
+        )
+        # Where it listens on one address only, as beside a test's control plane, no Service leads to it.
+        service = CanaryService(client, settings.namespace, settings.canary[1])
+        followed = settings.pull and settings.canary[0] in _ANY
         if settings.pull:
-            pods.start()
-            stack.push_async_callback(pods.stop)
+            for informer in (pods, namespaces):
+                informer.start()
+                stack.push_async_callback(informer.stop)
+            if followed:
+                asking = asyncio.create_task(service.keep_looking(), name="service")
+                stack.callback(asking.cancel)
         canary = canary_addresses(*settings.canary, ipv6=has_ipv6())
         config = CollectorConfig(
             directory=settings.directory,
@@ -95,7 +114,8 @@ async def collect(settings: Collecting, stop: asyncio.Event) -> None:
             health_port=settings.health[1],
             canary=canary,
             canary_advertised=tuple(replace(one, host=_ANY.get(one.host, one.host)) for one in canary),
-            pods=(lambda: governed_pods(pods)) if settings.pull else None,
+            canary_service=(lambda: service.addresses) if followed else tuple,
+            pods=(lambda: governed_pods(pods, namespaces)) if settings.pull else None,
             seal_key=key,
             readers=READERS,
         )
@@ -157,13 +177,44 @@ async def _both(namespace: str, client: KubeClient, tls: SecretTLS, state: dict[
     return key
 
 
-def governed_pods(pods: Informer) -> Collection[Pod]:
-    """The governed pods that have an address and are not over."""
-    return [pod for raw in pods.list() if (pod := as_pod(raw)) is not None]
+class CanaryService:
+    """Where the Service of the canary is: its ClusterIPs, looked up now and then, since a Service may be made anew."""
+
+    def __init__(self, client: KubeClient, namespace: str, port: int) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._port = port
+        self.addresses: tuple[CanaryAddress, ...] | None = None
+
+    async def keep_looking(self) -> None:
+        """Until cancelled. While the API server is away the last answer counts; a missing Service counts at once."""
+        while True:
+            pause = _SERVICE_EVERY
+            try:
+                spec = (await self._client.get(SERVICES, _SERVICE, self._namespace)).get("spec") or {}
+                found = spec.get("clusterIPs") or [spec.get("clusterIP")]
+                addresses = tuple(CanaryAddress(ip, self._port, self._port) for ip in found if ip and ip != "None")
+                self.addresses = addresses or None
+            except NotFound:
+                self.addresses = None
+            except ApiError as error:
+                logger.warning("the Service %s can not be read: %s", _SERVICE, error)
+            if self.addresses is None:
+                pause = _RETRY
+            await asyncio.sleep(pause)
+
+
+def governed_pods(pods: Informer, namespaces: Informer) -> Collection[Pod] | None:
+    """The pods of governed namespaces that have an address and are not over; None while they are not known."""
+    if not (pods.synced and namespaces.synced):
+        return None
+    governed = {name for _, name in namespaces.keys(None)}
+    found = (as_pod(raw) for raw in pods.list() if raw["metadata"]["namespace"] in governed)
+    return [pod for pod in found if pod is not None]
 
 
 def as_pod(raw: Object) -> Pod | None:
-    """What the puller needs of a pod; None for one without an address, or over, or of another kind.
+    """What the puller needs of a pod; None for one without an address, or over, or of another kind or another's.
 
     Its phase is Pending while the seal probe runs, and an address comes with its sandbox. One that is being deleted is
     pulled from until it is over: its sidecar has more to say.
@@ -179,6 +230,8 @@ def as_pod(raw: Object) -> Pod | None:
     ip = status.get("podIP")
     if kind is None or not isinstance(ip, str) or not ip or status.get("phase") in _OVER:
         return None
+    if not any(_is_ours(owner, _OWNERS[kind]) for owner in metadata.get("ownerReferences") or ()):
+        return None
     # A served model has one attempt. What names another is not this pod: addresses are given anew soon.
     uid, attempt = labels.get(names.LABEL_JOB_UID), labels.get(names.LABEL_ATTEMPT) or "1"
     return Pod(
@@ -188,4 +241,11 @@ def as_pod(raw: Object) -> Pod | None:
         ip=ip,
         kind=kind,
         attempt=names.attempt_id(uid, attempt) if uid else None,
+        begun=bool(seal_of(status).get("began")),
     )
+
+
+def _is_ours(owner: Mapping[str, Any], kind: str) -> bool:
+    """Whether an owner is a workload that the operator rendered, or what a Deployment that it rendered made."""
+    named = str(owner.get("name") or "").startswith(names.OBJECT_PREFIX)
+    return owner.get("controller") is True and owner.get("kind") == kind and named

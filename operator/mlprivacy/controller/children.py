@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from mlprivacy.api import names
+from mlprivacy.controller.running import running_of
 from mlprivacy.controller.sealing import seal_of
 from mlprivacy.controller.store import JobKey, version_of
 from mlprivacy.kube.client import KubeClient, Object
@@ -96,10 +97,10 @@ def _workload(obj: Object) -> Object:
 
 
 def pod_as_kept(obj: Object) -> Object:
-    """A pod in few bytes: whose it is, its phase, its seal."""
+    """A pod in few bytes: whose it is, its phase, its seal, what runs in it."""
     small = _identity(obj)
     status = obj.get("status") or {}
-    small["status"] = {"phase": status.get("phase"), "seal": seal_of(status)}
+    small["status"] = {"phase": status.get("phase"), "seal": seal_of(status), **running_of(status)}
     return small
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -252,6 +253,16 @@ class Effects:
             missing_ok=True,
         )
         await self.write(step, call)
+
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """End one pod within a second; its Deployment makes another.
+
+        Raises:
+            ApiError: when the API server does not let it go, for the sake of a PodDisruptionBudget for instance.
+        """
+        call = self.client.evict(name, namespace, uid=uid, grace_seconds=1)
+        with contextlib.suppress(NotFound):
+            await self.write(Write.SUSPEND, call)
 
     async def pods_of(self, namespace: str, uid: str) -> list[Object]:
         """The pods of a job that have not ended, read live."""

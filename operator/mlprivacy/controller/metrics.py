@@ -27,6 +27,9 @@ UNSEALED = Counter(
 SILENT = Counter(
     "mlprivacy_sidecar_silent_total", "Times that the sidecar of a running job was not heard any more.", ["kind"]
 )
+GATEWAY_RESTARTS = Counter(
+    "mlprivacy_gateway_restarted_total", "Pods deleted since their gateway was started more than once."
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlprivacy.api import names
-from mlprivacy.controller import sealing
+from mlprivacy.controller import running, sealing
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.plan import Seen
 from mlprivacy.controller.silence import Silence
@@ -24,8 +24,17 @@ def _hears_all(_: Sequence[str]) -> Silence | None:
 def attempts(children: Children, key: JobKey, uid: str, hears: Hears = _hears_all) -> list[Seen]:
     """The Jobs of a TrainingJob, each with what its pod says of its seal, and whether its sidecar is heard."""
     pods = children.of("Pod", key, uid)
-    found = [with_seal(job_seen(job), pods) for job in children.of("Job", key, uid)]
-    return [replace(one, silence=hears(_running(_of_attempt(pods, one.number)))) for one in found]
+    return [_with_pods(with_seal(job_seen(job), pods), pods, hears) for job in children.of("Job", key, uid)]
+
+
+def _with_pods(attempt: Seen, pods: Sequence[Object], hears: Hears) -> Seen:
+    own = _of_attempt(pods, attempt.number)
+    return replace(
+        attempt,
+        running=attempt.running or running.runs(own),
+        silence=hears(_running(own)),
+        down=running.down(own),
+    )
 
 
 def _of_attempt(pods: Sequence[Object], number: int) -> list[Object]:
@@ -57,7 +66,10 @@ def deployment(children: Children, key: JobKey, uid: str, hears: Hears = _hears_
         seen,
         sealed=sealing.sealed(pods),
         unsealed=sealing.unsealed_replica(pods),
+        running=seen.running or running.runs(pods),
         silence=hears(_running(pods)),
+        down=running.down(pods),
+        restarted=tuple(sorted((p["metadata"]["name"], p["metadata"]["uid"]) for p in running.restarted(pods))),
     )
 
 

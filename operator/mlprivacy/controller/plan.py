@@ -68,6 +68,8 @@ class Seen:
     sealed: bool = False  # a pod of it got past its seal
     unsealed: Unsealed | None = None  # a pod of it did not
     silence: Silence | None = None  # the sidecar of a pod of it is not heard, and the pod runs
+    down: str = ""  # the sentence for a program that runs while its sidecar does not
+    restarted: tuple[tuple[str, str], ...] = ()  # name and uid of pods whose gateway was started more than once
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ def _plan_training(
         return Plan(Step.KEEP, Phase.UNSEALED, current.number, lost.reason, lost.sentence, seen=current)
     if current.silence is not None:
         return _unheard(current, current.silence, training=True)
+    if current.down:
+        return Plan(Step.KEEP, Phase.RUNNING, current.number, Reason.SIDECAR_SILENT, current.down, seen=current)
     phase = Phase.RUNNING if current.running else Phase.STARTING
     return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
 
@@ -208,6 +212,8 @@ def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, repl
     if seen.silence is not None:
         found = _unheard(seen, seen.silence, training=False)
         return replace(found, phase=phase)  # replicas are not served while they are not ready
+    if seen.down:
+        return Plan(Step.KEEP, Phase.RUNNING, 1, Reason.SIDECAR_SILENT, seen.down, seen=seen)
     return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
 
 

@@ -24,7 +24,7 @@ from mlprivacy.controller.surround import Surrounder
 from mlprivacy.controller.teardown import clear, teardown
 from mlprivacy.controller.writes import Write
 from mlprivacy.kube.conditions import get_condition, timestamp
-from mlprivacy.kube.errors import Conflict, NotFound
+from mlprivacy.kube.errors import Conflict, Forbidden, NotFound, TooManyRequests
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import JOBS
 from mlprivacy.policy.engine import evaluate
@@ -83,6 +83,7 @@ class Reconciler:
         self.index.put(key, decision.dependencies)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
         plan = await self._plan(key, raw, decision, now)
+        await self._replace(key, raw, plan.seen)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
         self.reporter.silence(raw, plan)
@@ -173,6 +174,22 @@ class Reconciler:
             case _:
                 pass
         return outcome
+
+    async def _replace(self, key: JobKey, raw: dict[str, Any], seen: Seen | None) -> None:
+        """End each pod whose gateway was started anew: meanwhile its program may have taken the port of the clients.
+        Where a PodDisruptionBudget holds such a pod, all of them go; the next look starts them again.
+        """
+        for name, uid in seen.restarted if seen is not None else ():
+            if self.reporter.once(f"gateway-restarted/{uid}"):
+                metrics.GATEWAY_RESTARTS.inc()
+                note = f"the gateway of the pod {name} was started anew, so the pod is replaced"
+                self.reporter.announcer.say(raw, "Warning", "GatewayRestarted", note)
+            try:
+                await self.effects.evict(key.namespace, name, uid)
+            except (TooManyRequests, Forbidden) as refused:
+                logger.warning("the pod %s/%s is not let go (%s): all replicas are", key.namespace, name, refused)
+                if seen is not None:
+                    await self.effects.stop("Deployment", seen.name, key.namespace)
 
     async def _end(self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan, outcome: Outcome) -> Outcome:
         """Delete a stopped attempt. The next one is claimed first: an attempt that goes must not look lost."""

@@ -155,7 +155,13 @@ class Reporter:
         except CollectorError as error:
             logger.info("no receipt for the record %r on %s yet: %s", event.kind, event.subject.name, error)
             return False
-        self.noted[event.id] = None
+        return self.once(event.id)
+
+    def once(self, what: str) -> bool:
+        """Whether ``what`` was not noted before; notes it."""
+        if what in self.noted:
+            return False
+        self.noted[what] = None
         if len(self.noted) > NOTED_KEPT:
             self.noted.popitem(last=False)
         return True

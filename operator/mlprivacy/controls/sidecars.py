@@ -14,6 +14,8 @@ from mlprivacy.workloads.context import RenderContext, container_list
 # container's request counts only where it exceeds what runs afterwards.
 _SEAL = {"cpu": "250m", "memory": "96Mi"}
 _SIDECAR = {"cpu": "150m", "memory": "96Mi"}
+_SIDECAR_IN_MEMORY = {"cpu": "150m", "memory": "160Mi"}  # its log is memory of its own, up to its limit of 48 MiB
+_KEY = {"name": names.VOLUME_KEY, "mountPath": names.MOUNT_KEY}
 
 
 def _resources(size: dict[str, str]) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def seal_probe(context: RenderContext) -> dict[str, Any]:
         "ports": [{"name": "mlp-seal", "containerPort": names.PORT_SEAL, "protocol": "TCP"}],
         "resources": _resources(_SEAL),
         "securityContext": restricted(names.UID_SIDECAR),
+        "volumeMounts": [dict(_KEY)],
         # Its last words decide what the job's status says; where it ends without any, the end of its log will do.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -68,12 +71,15 @@ def sidecar(context: RenderContext, trainer_uid: int) -> dict[str, Any]:
             "periodSeconds": 1,
             "failureThreshold": 60,
         },
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": names.PORT_SIDECAR}, "periodSeconds": 10},
-        "resources": _resources(_SIDECAR),
+        # No liveness probe: whatever the pod does, its sidecar is not started anew, since the program could take its
+        # port meanwhile.
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": names.PORT_SIDECAR}, "periodSeconds": 10},
+        "resources": _resources(_SIDECAR_IN_MEMORY if context.obligations.scratch_in_memory else _SIDECAR),
         "securityContext": restricted(names.UID_SIDECAR),
         "volumeMounts": [
             {"name": names.VOLUME_RUN, "mountPath": names.MOUNT_RUN},
             {"name": names.VOLUME_LOG, "mountPath": names.MOUNT_LOG},
+            {**_KEY, "readOnly": True},
         ],
     }
 
@@ -84,6 +90,7 @@ def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
     spec["volumes"] = [
         *(spec.get("volumes") or []),
         {"name": names.VOLUME_RUN, "emptyDir": {"medium": "Memory"}},
+        {"name": names.VOLUME_KEY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": names.VOLUME_LOG, "emptyDir": {**medium, "sizeLimit": "256Mi"}},
     ]
     # The first container is the trainer: the accountant takes steps from its user id alone.

@@ -18,16 +18,18 @@ from typing import Final
 
 from mlprivacy.audit.chain import LogError
 from mlprivacy.audit.record import RecordError
+from mlprivacy.dataplane import keys
 from mlprivacy.dataplane.counters import Counters
 from mlprivacy.dataplane.outcome import Outcome
-from mlprivacy.dataplane.rate import Bucket
+from mlprivacy.dataplane.rate import Bucket, Scale
 from mlprivacy.dataplane.settings import Settings
-from mlprivacy.dataplane.sidecar import Sidecar, told
+from mlprivacy.dataplane.sidecar import LOG_BYTES, Sidecar, told
 
 ROLE: Final = "accountant"
 MAX_LINE: Final = 64 << 10  # bytes of a message
 MAX_CONNECTIONS: Final = 16
-MAX_WAITING: Final = 16  # messages of one connection that wait for the disk
+MAX_WAITING: Final = 8  # messages of one connection that wait for the disk
+MAX_OPEN: Final = 512 << 10  # bytes of messages that are read as JSON at once, which takes 24 times as much at worst
 RATE: Final = 2000.0  # messages a second, over all connections; more are slowed down, never dropped
 TYPES: Final = ("hello", "step", "note")
 
@@ -59,6 +61,7 @@ class Accountant:
         self._bucket = Bucket(rate, 2 * rate)
         self._notes = Bucket(1, 10)  # records about refused peers
         self._open = 0
+        self._weighing = Scale(MAX_OPEN)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, for asyncio.start_unix_server. Whatever it sends, only it suffers."""
@@ -130,6 +133,12 @@ class Accountant:
         """Records one message; the answer to it."""
         if line is None:
             return self._error("too-long", f"The message is longer than {MAX_LINE} bytes; the connection ends.")
+        if not self._sidecar.room(len(line)):
+            return self._error("full", f"The log is full: it takes {LOG_BYTES >> 20} MiB of messages from one pod.")
+        async with self._weighing.holding(len(line)):
+            return await self._read(line, peer)
+
+    async def _read(self, line: bytes, peer: Peer) -> bytes:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
@@ -180,7 +189,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
     be had.
     """
     counters = Counters({_MESSAGES: "Messages recorded, by type", _ERRORS: "Messages refused, by reason"})
-    sidecar = Sidecar(ROLE, settings.attempt, settings.log, counters)
+    sidecar = Sidecar(ROLE, settings.attempt, settings.log, keys.load(settings.key), counters)
     accountant = Accountant(sidecar, settings.peer_uid)
     path = settings.socket
     server = await asyncio.start_unix_server(accountant.serve, sock=_bind(path), limit=MAX_LINE)

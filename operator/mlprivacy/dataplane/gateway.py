@@ -5,13 +5,15 @@ import contextlib
 from typing import Final
 
 from mlprivacy.audit.chain import LogError
-from mlprivacy.dataplane import http
+from mlprivacy.dataplane import http, keys
 from mlprivacy.dataplane.counters import Counters
+from mlprivacy.dataplane.listen import Door
 from mlprivacy.dataplane.outcome import Outcome
 from mlprivacy.dataplane.settings import Settings
 from mlprivacy.dataplane.sidecar import Sidecar, told
 
 ROLE: Final = "gateway"
+MAX_CLIENTS: Final = 128  # connections at once; the oldest gives way to a new one
 RECORD_EVERY: Final = 1.0  # seconds: refusals are counted into one record, so that clients can not fill the log
 
 _REFUSED = "mlprivacy_gateway_refused"
@@ -58,16 +60,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
     had.
     """
     port = settings.gateway_port
-    sidecar = Sidecar(ROLE, settings.attempt, settings.log, Counters({_REFUSED: "Requests refused, by reason"}))
+    counters = Counters({_REFUSED: "Requests refused, by reason"})
+    sidecar = Sidecar(ROLE, settings.attempt, settings.log, keys.load(settings.key), counters)
     gateway = Gateway(sidecar)
-    async with sidecar.serving(settings.listen):
-        server = await asyncio.start_server(gateway.serve, settings.listen, port, limit=http.MAX_HEAD)
+    clients = Door(gateway.serve, settings.listen, others=MAX_CLIENTS)
+    async with sidecar.serving(settings.listen, [(port, clients)]):
         recording = asyncio.create_task(gateway.keep_recording())
         try:
             await stop.wait()
         finally:
             recording.cancel()
-            server.close()
         with contextlib.suppress(LogError):
             await gateway.record()
     return Outcome(0, "The gateway was stopped; its log is flushed.")

@@ -12,10 +12,11 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from mlprivacy.dataplane import listen
+
 MAX_HEAD: Final = 16 << 10  # bytes of request line and headers
 MAX_BODY: Final = 64 << 10
 TIMEOUT: Final = 5.0  # seconds from connection to the end of the answer
-MAX_CONNECTIONS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,17 @@ class Request:
     path: str
     query: Mapping[str, str]
     body: bytes
+    target: str = ""  # path and query as they were sent
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: status, body, content type."""
+    """An answer: status, body, content type, further headers."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -87,7 +90,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request:
         query = dict(parse_qsl(target.query, max_num_fields=16))
     except ValueError as error:
         raise BadRequest(400, "The request's target is not well formed.") from error
-    return Request(parts[0], target.path, query, body)
+    return Request(parts[0], target.path, query, body, parts[1])
 
 
 class Responder:
@@ -123,8 +126,6 @@ class Responder:
                 self._idle.set()
 
     async def _respond(self, reader: asyncio.StreamReader) -> Response:
-        if self._open > MAX_CONNECTIONS:
-            return answer(503, {"error": "Too many connections; try again shortly."})
         try:
             return await self._handler(await read_request(reader))
         except BadRequest as error:
@@ -167,16 +168,14 @@ def render(response: Response) -> bytes:
         f"HTTP/1.1 {response.status} {phrase}\r\n"
         f"Content-Type: {response.content_type}\r\n"
         f"Content-Length: {len(response.body)}\r\n"
-        "Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        "Connection: close\r\nX-Content-Type-Options: nosniff\r\n"
     )
+    head += "".join(f"{name}: {value}\r\n" for name, value in response.headers) + "\r\n"
     return head.encode("latin-1") + response.body
 
 
 @contextlib.asynccontextmanager
-async def listening(responder: Responder, host: str | None, port: int) -> AsyncIterator[asyncio.Server]:
-    """Serves on TCP while the block runs. Raises OSError when the port can not be had."""
-    server = await asyncio.start_server(responder.serve, host, port, limit=MAX_HEAD)
-    try:
-        yield server
-    finally:
-        server.close()
+async def listening(responder: Responder, host: str | None, port: int) -> AsyncIterator[None]:
+    """Serves on TCP while the block runs, bounded. Raises OSError when the port can not be had."""
+    async with listen.serving(listen.Door(responder.serve, host), listen.listening(host, port), MAX_HEAD):
+        yield

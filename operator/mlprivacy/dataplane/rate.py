@@ -1,7 +1,9 @@
-"""A token bucket: how many messages a second a sidecar takes."""
+"""What a sidecar takes: so many messages a second, and so many bytes at once."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 
 class Bucket:
@@ -32,3 +34,25 @@ class Bucket:
         now = time.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
+
+
+class Scale:
+    """Bears ``most`` at once; what would be too much waits. One load alone is always borne."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._load = 0
+        self._lighter = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def holding(self, weight: int) -> AsyncIterator[None]:
+        """Bears ``weight`` while the block runs."""
+        async with self._lighter:
+            await self._lighter.wait_for(lambda: not self._load or self._load + weight <= self._most)
+            self._load += weight
+        try:
+            yield
+        finally:
+            self._load -= weight
+            async with self._lighter:
+                self._lighter.notify_all()

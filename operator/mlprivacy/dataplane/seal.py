@@ -2,7 +2,10 @@
 
 A young pod gets out before its rules arrive, so the probe watches a forbidden address, the collector's canary. That
 the canary does not answer proves nothing alone (it may be down): the collector must confirm, signed and over a fresh
-nonce, that it was alive within the same second. Order of one proof, on the probe's monotonic clock:
+nonce, that it was alive within the same second. With its offer the collector learns the public half of the pod's own
+key, by which the sidecar's evidence is known later (audit/evidence.py).
+
+Order of one proof, on the probe's monotonic clock:
 
     observe: not reached → issue nonce (t0) … the collector checks its canary … → confirmation arrives (t1)
     → observe again (t2): not reached; t2 - t0 ≤ 1 s → sealed
@@ -20,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mlprivacy.api import names
 from mlprivacy.audit.canary import reach
@@ -32,7 +35,7 @@ from mlprivacy.audit.seal import (
     CanaryAddress,
     confirmation_bytes,
 )
-from mlprivacy.dataplane import http
+from mlprivacy.dataplane import http, keys
 from mlprivacy.dataplane.outcome import Outcome
 from mlprivacy.dataplane.settings import (
     DEFAULT_SEAL_DEADLINE,
@@ -69,12 +72,18 @@ class Observation:
 
 
 class SealProbe:
-    """Watches the canary, issues nonces, judges confirmations. ``sealed`` is set by the first that holds."""
+    """Watches the canary, issues nonces, judges confirmations. ``sealed`` is set by the first that holds.
 
-    def __init__(self, canary: tuple[CanaryAddress, ...], attempt: str, key: Ed25519PublicKey) -> None:
+    ``key`` is the collector's, ``own`` the pod's.
+    """
+
+    def __init__(
+        self, canary: tuple[CanaryAddress, ...], attempt: str, key: Ed25519PublicKey, own: Ed25519PrivateKey
+    ) -> None:
         self._canary = canary
         self._attempt = attempt
         self._key = key
+        self._own = own.public_key().public_bytes_raw().hex()
         self._nonces: OrderedDict[str, float] = OrderedDict()
         self.sealed = asyncio.Event()
         self.observations = 0
@@ -102,7 +111,7 @@ class SealProbe:
             await asyncio.sleep(PAUSE)
 
     async def handle(self, request: http.Request) -> http.Response:
-        """GET /seal: attempt, nonce, observation. POST /seal: a confirmation."""
+        """GET /seal: attempt, nonce, the pod's key, observation. POST /seal: a confirmation."""
         if request.path != "/seal":
             return http.answer(404, {"error": "Only /seal is here."})
         if request.method == "GET":
@@ -112,7 +121,8 @@ class SealProbe:
             self._nonces[nonce] = time.monotonic()
             while len(self._nonces) > MAX_NONCES:
                 self._nonces.popitem(last=False)
-            return http.answer(200, {"attempt": self._attempt, "nonce": nonce, "observation": observation.as_dict()})
+            offer = {"attempt": self._attempt, "nonce": nonce, "key": self._own, "observation": observation.as_dict()}
+            return http.answer(200, offer)
         if request.method == "POST":
             return await self._confirm(request.body)
         return http.answer(405, {"error": "Use GET or POST."})
@@ -189,7 +199,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> Outcome:
     except ValueError as error:
         raise SettingsError(f"The environment variable {ENV_CANARY}: {error}") from error
     deadline = settings.number(ENV_SEAL_DEADLINE, DEFAULT_SEAL_DEADLINE, 0.1, 3600)
-    probe = SealProbe(canary, settings.attempt, public_key(settings.required(ENV_SEAL_KEY)))
+    collector = public_key(settings.required(ENV_SEAL_KEY))
+    probe = SealProbe(canary, settings.attempt, collector, keys.made(settings.key))
     responder = http.Responder(probe.handle)
     async with http.listening(responder, settings.listen, names.PORT_SEAL):
         tasks = [asyncio.create_task(item) for item in (_forever(probe.watch()), probe.sealed.wait(), stop.wait())]

@@ -15,10 +15,12 @@ ENV_LOG: Final = "MLPRIVACY_LOG"  # the folder of the sidecar's log
 ENV_PEER_UID: Final = names.ENV_PEER_UID
 ENV_GATEWAY_PORT: Final = names.ENV_GATEWAY_PORT
 ENV_LISTEN: Final = "MLPRIVACY_LISTEN"  # the address to listen on; all of the pod's where not set
+ENV_KEY: Final = "MLPRIVACY_KEY"  # the file of the pod's own key
 ENV_TERMINATION_LOG: Final = "MLPRIVACY_TERMINATION_LOG"
 
 DEFAULT_SEAL_DEADLINE: Final = 60.0
 DEFAULT_SOCKET: Final = f"{names.MOUNT_RUN}/accountant.sock"
+DEFAULT_KEY: Final = f"{names.MOUNT_KEY}/ed25519"
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 
 
@@ -68,6 +70,10 @@ class Settings:
     @property
     def log(self) -> Path:
         return Path(self._environ.get(ENV_LOG) or names.MOUNT_LOG)
+
+    @property
+    def key(self) -> Path:
+        return Path(self._environ.get(ENV_KEY) or DEFAULT_KEY)
 
     @property
     def termination_log(self) -> Path:

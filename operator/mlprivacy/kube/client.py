@@ -22,7 +22,7 @@ from mlprivacy.kube.errors import (
     Unreachable,
     from_status,
 )
-from mlprivacy.kube.resources import Resource
+from mlprivacy.kube.resources import PODS, Resource
 from mlprivacy.kube.transport import APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, REQUEST_SECONDS, Call, Transport
 from mlprivacy.kube.warnings import collect_warnings
 
@@ -342,6 +342,18 @@ class KubeClient:
                 return False
             raise
         return True
+
+    async def evict(self, name: str, namespace: str, *, uid: str, grace_seconds: int) -> None:
+        """Evict a pod. Raises NotFound when it is gone, Conflict for a namesake, TooManyRequests where a
+        PodDisruptionBudget is in the way.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"gracePeriodSeconds": grace_seconds, "preconditions": {"uid": uid}},
+        }
+        await self._json(Call("POST", PODS.path(namespace, name, "eviction"), str(PODS), body=body))
 
     async def request(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> bytes:
         """A raw call (`/version`, `/readyz`, a proxy path); the body as it came."""

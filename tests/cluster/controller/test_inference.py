@@ -86,3 +86,39 @@ def test_deleting_leaves_nothing_but_the_floor(serving):
     serving.delete("inferencejobs.mlprivacy.dev", "api")
     serving.eventually(lambda: not serving.inference(), "the job to be gone")
     assert not any(serving.rendered().values())
+
+
+def restarted(serving, *, crashing):
+    """Reports that the gateway of the one pod was started a second time; the pod."""
+    (pod,) = serving.all("pods")
+    at = {"running": {"startedAt": "2026-06-01T12:00:00Z"}}
+    serving.end_pod(
+        pod, "Running",
+        initContainerStatuses=[
+            {"name": "mlprivacy-gateway", "state": crashing or at, "lastState": {}, "restartCount": 1, "ready": True,
+             "started": True, "image": "i", "imageID": ""},
+        ],
+        containerStatuses=[
+            {"name": pod["spec"]["containers"][0]["name"], "state": at, "lastState": {}, "restartCount": 0,
+             "ready": True, "started": True, "image": "i", "imageID": ""},
+        ],
+    )  # fmt: skip
+    return pod
+
+
+@pytest.mark.parametrize("budget", [False, True])
+def test_a_pod_whose_gateway_was_started_anew_is_replaced_whatever_holds_it(serving, budget):
+    if budget:  # anyone with `edit` makes one
+        spec = {"maxUnavailable": 0, "selector": {"matchLabels": {"mlprivacy.dev/inference-job": "api"}}}
+        metadata = {"name": "hold", "namespace": serving.namespace}
+        serving.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec})
+        serving.eventually(lambda: serving.get("pdb", "hold").get("status", {}).get("expectedPods"), "the budget")
+    pod = restarted(serving, crashing=None)
+
+    def replaced():
+        pods = [p for p in serving.all("pods") if "deletionTimestamp" not in p["metadata"]]
+        return len(pods) == 1 and pods[0]["metadata"]["uid"] != pod["metadata"]["uid"]
+
+    serving.eventually(replaced, "another pod")
+    told = ("get", "events", "-n", serving.namespace, "-o", "json")
+    serving.eventually(lambda: "GatewayRestarted" in serving.cluster.kubectl(*told).stdout, "the Event")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mlprivacy.audit.canary import alive
+from mlprivacy.audit.canary import Canary, reach
 from mlprivacy.audit.collector import load_seal_key
 from mlprivacy.audit.puller import Pod
 from mlprivacy.audit.seal import CanaryAddress
@@ -33,7 +33,7 @@ async def ask(collector: Any, path: str) -> tuple[int, Any]:
 async def test_the_collector_runs_the_canary_and_is_ready_only_with_it(start_collector: Any) -> None:
     address = free_address()
     async with start_collector(canary=(address,)) as collector:
-        assert await alive(address, 1)
+        assert (await reach(address, 1)).any
         async with aiohttp.ClientSession() as session, asyncio.timeout(30):
             while True:
                 async with session.get(f"{collector.health}/readyz") as response:
@@ -42,7 +42,28 @@ async def test_the_collector_runs_the_canary_and_is_ready_only_with_it(start_col
                 await asyncio.sleep(0.02)
             async with session.get(f"{collector.health}/metrics") as response:
                 assert "mlprivacy_canary_alive 1.0" in await response.text()
-    assert not await alive(address, 0.3)
+    assert not (await reach(address, 0.3)).any
+
+
+@pytest.mark.parametrize("service", ["not known", "of another"])
+async def test_no_seal_is_confirmed_while_the_service_does_not_lead_to_this_canary(
+    start_collector: Any, service: str
+) -> None:
+    own, other = free_address(), free_address()
+    async with Canary((other,)):  # it answers pings, and can not prove that it is ours
+        found = None if service == "not known" else (other,)
+        async with (
+            start_collector(canary=(own,), canary_service=lambda: found) as collector,
+            aiohttp.ClientSession() as session,
+            asyncio.timeout(30),
+        ):
+            while True:
+                async with session.get(f"{collector.health}/readyz") as response:
+                    if response.status == 200:  # its Service leads to a process that is ready, so this comes first
+                        break
+                await asyncio.sleep(0.02)
+            async with session.get(f"{collector.health}/metrics") as response:
+                assert "mlprivacy_canary_alive 0.0" in await response.text()
 
 
 async def test_the_pods_are_reported_to_clients_with_a_certificate(start_collector: Any) -> None:

@@ -1,10 +1,12 @@
 """Data-plane processes as a pod would start them, each "pod" on a loopback address of its own."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import secrets
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +15,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pulling import KEY
 
 from mlprivacy.api import names
+from mlprivacy.dataplane.keys import made
 
 START_TIMEOUT = 30
 
@@ -36,6 +40,14 @@ class PodUnderTest:
         return self.directory / "log"
 
     @property
+    def key(self) -> Path:
+        return self.directory / "key"
+
+    def make_key(self) -> str:
+        """What the seal probe does before any sidecar starts; the public half, as it is offered."""
+        return made(self.key).public_key().public_bytes_raw().hex()
+
+    @property
     def termination(self) -> str:
         return (self.directory / "termination-log").read_text()
 
@@ -48,6 +60,7 @@ class PodUnderTest:
             "MLPRIVACY_LISTEN": self.ip,
             "MLPRIVACY_SOCKET": str(self.socket),
             "MLPRIVACY_LOG": str(self.log),
+            "MLPRIVACY_KEY": str(self.key),
             "MLPRIVACY_PEER_UID": str(os.getuid()),
             "MLPRIVACY_TERMINATION_LOG": str(self.directory / "termination-log"),
         }
@@ -63,7 +76,8 @@ class PodUnderTest:
         return process
 
     async def start_sidecar(self, command: str, **environ: str) -> asyncio.subprocess.Process:
-        """A sidecar, once its startup probe succeeds."""
+        """A sidecar, once its startup probe succeeds, in a pod that has its key."""
+        self.make_key()
         process = await self.start(command, **environ)
         async with asyncio.timeout(START_TIMEOUT):
             while True:
@@ -152,3 +166,14 @@ async def pods(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
 @pytest.fixture
 def pod(pods: Any) -> PodUnderTest:
     return pods()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def seal_environment() -> dict[str, str]:
+    """A canary out of the pod's reach: nobody listens at its address."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    return {
+        "MLPRIVACY_CANARY": f"127.0.0.1:{port}:{port}",
+        "MLPRIVACY_SEAL_KEY": base64.b64encode(KEY.public_key().public_bytes_raw()).decode(),
+    }

@@ -183,6 +183,7 @@ async def test_startup_fails_with_a_sentence_when_the_log_was_changed(pod: Any, 
 
 
 async def test_startup_fails_with_a_sentence_when_there_is_no_place_for_the_log(pod: Any) -> None:
+    pod.make_key()
     pod.log.write_text("a file, not a folder")
     process = await pod.start("accountant")
     await process.communicate()
@@ -206,3 +207,10 @@ async def test_an_accountant_stays_small(pod: Any, connect: Any) -> None:
                 for _ in range(100):
                     await trainer.hear()
     assert private_memory(process.pid) < 22_000
+
+
+async def test_without_the_pods_key_a_sidecar_does_not_start(pod: Any) -> None:
+    process = await pod.start("accountant")
+    await process.communicate()
+    assert process.returncode == 2
+    assert "the seal probe makes it" in pod.termination

@@ -72,6 +72,7 @@ async def test_refusals_are_counted_into_the_log(pod: Any) -> None:
 
 
 async def test_a_port_in_use_is_a_sentence(pod: Any) -> None:
+    pod.make_key()
     with contextlib.closing(socket.create_server((pod.ip, PORT))):
         process = await pod.start("gateway", MLPRIVACY_GATEWAY_PORT=str(PORT))
         await process.communicate()

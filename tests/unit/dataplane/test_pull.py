@@ -1,97 +1,17 @@
 """The collector's puller against real probes and sidecars: seal confirmed, log pulled, bad pods in nobody's way."""
 
 import asyncio
-import base64
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pulling import Pulling, state, until, watched
 
 from mlprivacy.api import names
 from mlprivacy.audit import reader
-from mlprivacy.audit.log import AuditLog
-from mlprivacy.audit.metrics import CollectorMetrics
-from mlprivacy.audit.puller import Pod, Puller
-from mlprivacy.audit.record import Record
 from mlprivacy.audit.seal import EXIT_NOT_CONFIRMED
-from mlprivacy.audit.verify import Wrong, verify
-
-KEY = Ed25519PrivateKey.generate()
-
-
-def watched(pod: Any, uid: str = "pod-1", attempt: str | None = "6f1c-1") -> Pod:
-    """The pod as the kube watch knows it."""
-    return Pod("research", "diagnosis-x", uid, pod.ip, "training", attempt)
-
-
-class Pulling:
-    """A puller at work over a log."""
-
-    def __init__(self, directory: Path, pods: list[Pod]) -> None:
-        self.directory = directory
-        self.pods = pods
-        self.canary = True
-
-    async def canary_alive(self) -> bool:
-        return self.canary
-
-    @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[Puller]:
-        with AuditLog(self.directory) as log:
-            puller = Puller(
-                log,
-                CollectorMetrics(log),
-                writer="collector",
-                source=lambda: self.pods,
-                canary_alive=self.canary_alive,
-                key=KEY,
-                poll=0.02,
-                heartbeat=0.05,
-                record_every=3600,
-                timeout=1.0,
-            )
-            task = asyncio.create_task(puller.run())
-            try:
-                yield puller
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        problem = verify(self.directory).problem
-        assert problem is None or problem.wrong == Wrong.EMPTY
-
-    def records(self, kind: str, uid: str = "pod-1") -> list[dict[str, Any]]:
-        lines = reader.chain_lines(self.directory / "collector", 1, 10**9)
-        events = [Record.parse(line).event for line in lines]
-        return [dict(event.data) for event in events if (event.kind, event.subject.uid) == (kind, uid)]
-
-    def pulled_lines(self, uid: str = "pod-1") -> list[str]:
-        return [line for page in self.records("sidecar", uid) for line in page.get("lines", [])]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for is another process's doing
-            await asyncio.sleep(0.02)
-
-
-def state(puller: Puller, uid: str = "pod-1") -> dict[str, Any]:
-    return next((found for found in puller.report() if found["uid"] == uid), {"stage": "unknown", "pulled": 0})
-
-
-@pytest.fixture
-def seal_environment() -> dict[str, str]:
-    """A canary out of the pod's reach: nobody listens at its address."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-    return {
-        "MLPRIVACY_CANARY": f"127.0.0.1:{port}:{port}",
-        "MLPRIVACY_SEAL_KEY": base64.b64encode(KEY.public_key().public_bytes_raw()).decode(),
-    }
 
 
 async def test_a_pod_is_sealed_then_heard_and_its_log_is_pulled(
@@ -111,7 +31,7 @@ async def test_a_pod_is_sealed_then_heard_and_its_log_is_pulled(
         await until(lambda: state(puller)["pulled"] >= head)
         assert state(puller)["stage"] == "running"
     (seal,) = pulling.records("seal")
-    assert (seal["attempt"], seal["acknowledged"]) == ("6f1c-1", True)
+    assert (seal["attempt"], seal["acknowledged"], seal["key"]) == ("6f1c-1", True, pod.make_key())
     own = [line.decode() for line in reader.chain_lines(pod.log / "accountant", 1, head)]
     assert pulling.pulled_lines() == own
     assert pulling.records("heartbeat")[0]["attempt"] == "6f1c-1"
@@ -143,6 +63,7 @@ async def test_nothing_is_confirmed_while_the_canary_is_dead_or_the_attempt_anot
 async def test_a_restarted_collector_goes_on_where_the_pulling_ended(pod: Any, connect: Any, tmp_path: Path) -> None:
     await pod.start_sidecar("accountant")
     pulling = Pulling(tmp_path / "audit", [watched(pod)])
+    pulling.knows(pod)
     head = 0
     for _ in range(3):
         async with connect(pod) as trainer:
@@ -152,6 +73,7 @@ async def test_a_restarted_collector_goes_on_where_the_pulling_ended(pod: Any, c
         async with pulling.run() as puller:
             await until(lambda: state(puller)["pulled"] == head)  # noqa: B023
     assert len(pulling.pulled_lines()) == head
+    assert pulling.records("sidecar")[-1]["size"] == sum(len(line) + 1 for line in pulling.pulled_lines())
     (seal,) = pulling.records("seal")  # the sidecar runs, so its probe had ended well
     assert seal["acknowledged"] is False
 
@@ -162,6 +84,8 @@ async def test_a_log_that_does_not_continue_what_was_pulled_is_recorded_and_not_
     first, forged = pods(), pods()
     forged.ip = first.ip
     pulling = Pulling(tmp_path / "audit", [watched(first)])
+    pulling.knows(first)
+    forged.key.write_bytes(first.key.read_bytes())  # the same pod, whose log was made anew
     async with pulling.run() as puller:
         process = await first.start_sidecar("accountant")
         async with connect(first) as trainer:

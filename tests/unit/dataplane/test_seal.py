@@ -31,6 +31,7 @@ from mlprivacy.dataplane.seal import Observation, SealProbe
 
 KEY = Ed25519PrivateKey.generate()
 ATTEMPT = "6f1c-1"
+SECRET = b"s" * 32
 
 
 def free_address() -> CanaryAddress:
@@ -53,7 +54,7 @@ def closed() -> CanaryAddress:
 async def canary() -> AsyncIterator[CanaryAddress]:
     """A canary that answers."""
     address = free_address()
-    async with Canary((address,)):
+    async with Canary((address,), SECRET):
         yield address
 
 
@@ -98,6 +99,15 @@ async def test_a_confirmed_pod_that_does_not_reach_the_canary_is_sealed(pod: Any
     await confirm(pod)
     assert await probe.wait() == 0
     assert pod.termination == ""
+
+
+async def test_the_offer_names_the_pods_own_key_and_a_second_probe_keeps_it(pod: Any, closed: CanaryAddress) -> None:
+    for _ in range(2):  # the kubelet runs a pod's first steps again when its sandbox was lost
+        probe = await pod.start("seal", **seal_environment(closed))
+        assert (await offer(pod))["key"] == pod.make_key()
+        await confirm(pod)
+        assert await probe.wait() == 0
+    assert pod.key.stat().st_mode & 0o777 == 0o400
 
 
 async def test_an_open_way_out_is_named_in_the_termination_message(pod: Any, canary: CanaryAddress) -> None:
@@ -154,7 +164,7 @@ async def test_a_collector_that_asks_and_can_not_confirm_is_told_from_one_that_n
 
 
 async def test_one_lost_answer_at_the_end_does_not_send_people_to_the_collector(canary: CanaryAddress) -> None:
-    probe = SealProbe((canary,), ATTEMPT, KEY.public_key())
+    probe = SealProbe((canary,), ATTEMPT, KEY.public_key(), Ed25519PrivateKey.generate())
     assert (await probe.observe()).reached
     probe.last = Observation(time.monotonic(), "2026-03-01T12:00:00Z", tcp=False, udp=False)
     assert probe.why_not().code == EXIT_NOT_ENFORCED
@@ -255,19 +265,25 @@ def half_open() -> Iterator[CanaryAddress]:
 
 async def test_a_bare_connection_is_a_way_out_but_no_sign_of_life(half_open: CanaryAddress) -> None:
     assert (await reach(half_open, 0.3)).tcp
-    assert not await alive(half_open, 0.3)
+    assert not await alive(half_open, SECRET, 0.3)
 
 
 async def test_a_canary_is_alive_only_if_it_answers_both_ways(canary: CanaryAddress, closed: CanaryAddress) -> None:
-    assert await alive(canary, 1)
-    assert not await alive(CanaryAddress("127.0.0.1", canary.tcp, closed.udp), 0.3)
-    assert not await alive(CanaryAddress("127.0.0.1", closed.tcp, canary.udp), 0.3)
+    assert await alive(canary, SECRET, 1)
+    assert not await alive(CanaryAddress("127.0.0.1", canary.tcp, closed.udp), SECRET, 0.3)
+    assert not await alive(CanaryAddress("127.0.0.1", closed.tcp, canary.udp), SECRET, 0.3)
+
+
+async def test_what_answers_in_the_canarys_stead_is_a_way_out_and_no_sign_of_its_life(canary: CanaryAddress) -> None:
+    found = await reach(canary, 1)
+    assert (found.tcp, found.udp) == (True, True)
+    assert not await alive(canary, b"of another canary".ljust(32), 0.3)
 
 
 def test_the_canary_answers_pings_and_nothing_else() -> None:
-    assert answer(ping(b"n" * 16)) == PONG + b"n" * 16
+    assert (answer(ping(b"n" * 16), SECRET) or b"").startswith(PONG + b"n" * 16)
     for other in (b"", b"hello", ping(b"n" * 15), ping(b"n" * 17), PONG + b"n" * 16):
-        assert answer(other) is None
+        assert answer(other, SECRET) is None
 
 
 def test_addresses_are_ip_literals_with_two_ports() -> None:
