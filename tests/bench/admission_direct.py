@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import orjson
 from admission_load import Prepared, connect, paced, prepare, saturate
-from admission_samples import digest, governed_pod, objects, pod, review, training_job
+from admission_samples import SETTINGS, digest, governed_pod, objects, pod, review, training_job
 from aiohttp import web
 from processes import cpu_seconds
 from results import Target, table, target, write
@@ -117,7 +117,7 @@ async def handler() -> AsyncIterator[Any]:
                     informer._store(obj)
             informer._synced.set()
         settle_memory()
-        pods = PodJudge(facts, jobs)
+        pods = PodJudge(facts, jobs, lambda _: (SETTINGS,))
         jobs.on_change(pods.forget)
         # An hour: nothing is heard from an API server that is not there.
         yield Handler(

@@ -16,6 +16,7 @@ from typing import Any
 
 from mlprivacy.admission.config import AdmissionConfig
 from mlprivacy.admission.handler import Handler
+from mlprivacy.admission.installation import Installation
 from mlprivacy.admission.jobs import JobStore
 from mlprivacy.admission.logs import DecisionLog, log_as_json
 from mlprivacy.admission.main import Freshness, run_admission, settle_memory
@@ -41,10 +42,10 @@ async def granian_server(kubeconfig: str, port: int, health: int, client_ca: Pat
 
     log_as_json()
     async with KubeClient(await _credentials(kubeconfig)) as client:
-        facts, jobs = FactStore(client), JobStore(client)
-        facts.start(), jobs.start()
+        facts, jobs, installation = FactStore(client), JobStore(client), Installation(client, "mlprivacy-system")
+        facts.start(), jobs.start(), installation.start()
         await facts.wait_synced()
-        pods = PodJudge(facts, jobs)
+        pods = PodJudge(facts, jobs, installation.settings)
         jobs.on_change(pods.forget)
         fresh = Freshness(facts, jobs, 300.0).problem
         handler = Handler(facts, pods, namespace="mlprivacy-system", fresh=fresh, log=DecisionLog(sys.stderr.buffer))

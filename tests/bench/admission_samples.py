@@ -7,21 +7,29 @@ from typing import Any, Final
 
 import yaml
 
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.controls.render import render
+from mlprivacy.policy.engine import evaluate, parse_job
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.workloads.context import RenderContext, RenderSettings
 
 OBJECTS: Final = Path(__file__).resolve().parents[1] / "unit" / "admission" / "objects.yaml"
 POD_BYTES: Final = 8600  # the pod whose cost design facts were measured with
+SETTINGS: Final = RenderSettings(
+    "mlprivacy-system", "registry.example/mlprivacy-dataplane@sha256:" + "0" * 63 + "2", "192.0.2.1:15019:15019", "a2V5"
+)
 JOB_UID: Final = "11111111-1111-4111-8111-111111111111"
 
 
 def objects() -> list[dict[str, Any]]:
-    """The clinic and the research team."""
+    """The clinic and the research team, whose job has so many settings that its pod is about POD_BYTES long."""
     items: list[dict[str, Any]] = yaml.safe_load(OBJECTS.read_text(encoding="utf-8"))["items"]
     for item in items:
         item["metadata"].setdefault("uid", JOB_UID if item["kind"] == "TrainingJob" else item["metadata"]["name"])
         item["metadata"].setdefault("resourceVersion", "1")
+        if item["kind"] == "TrainingJob":
+            variables = [{"name": f"SETTING_{i:03}", "value": f"value of setting {i:03}"} for i in range(85)]
+            item["spec"]["template"]["spec"]["containers"][0]["env"] = variables
     return items
 
 
@@ -66,15 +74,17 @@ def pod(labels: dict[str, str], annotations: dict[str, str], *, namespace: str =
     return made
 
 
-def governed_pod(job: dict[str, Any], decision: str, *, name: str = "diagnosis") -> dict[str, Any]:
-    """The pod as the operator makes it for this job."""
-    labels = {
-        "mlprivacy.dev/rendered": "training",
-        "mlprivacy.dev/training-job": name,
-        "mlprivacy.dev/job-uid": job["metadata"]["uid"],
-        "mlprivacy.dev/attempt": "1",
-    }
-    return pod(labels, {"mlprivacy.dev/decision-digest": decision})
+def governed_pod(job: dict[str, Any], decision: str) -> dict[str, Any]:
+    """The pod as the operator renders it for this job, which the API server has seen, under the decision's digest."""
+    kind, parsed = parse_job(job)
+    name, namespace, uid = (job["metadata"][key] for key in ("name", "namespace", "uid"))
+    made = evaluate(job, select_facts(job, ObjectLookup(objects()), datetime.now(UTC)))
+    if parsed.spec is None or made.digest != decision:
+        raise RuntimeError("the decision on the sample is another than the one in force")
+    pod = render(RenderContext(kind, name, namespace, uid, parsed.spec, made, 1, SETTINGS)).pod
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": f"mlp-{name}-1", "uid": uid, "controller": True}
+    pod["metadata"] |= {"name": "sample", "ownerReferences": [owner]}
+    return pod
 
 
 def review(obj: dict[str, Any]) -> dict[str, Any]:

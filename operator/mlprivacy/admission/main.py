@@ -14,6 +14,7 @@ from typing import Protocol
 from mlprivacy.admission import metrics
 from mlprivacy.admission.config import AdmissionConfig, host_and_port
 from mlprivacy.admission.handler import Handler
+from mlprivacy.admission.installation import Installation
 from mlprivacy.admission.jobs import JobStore
 from mlprivacy.admission.logs import DecisionLog, log_as_json
 from mlprivacy.admission.peers import PeerLimiter
@@ -106,7 +107,8 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
             clients="required" if mutual else "none",
             client_ca_file=config.client_ca,
         )
-        pods = PodJudge(facts, jobs, images=config.dataplane_images)
+        installation = Installation(client, config.namespace)
+        pods = PodJudge(facts, jobs, installation.settings, images=config.dataplane_images)
         jobs.on_change(pods.forget)
         writer = tls
         if config.collector_tls_secret != config.tls_secret:
@@ -140,7 +142,7 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
         )
         await probes.start()
         stack.push_async_callback(probes.stop)
-        watched: list[FactStore | JobStore | SecretTLS] = [facts, jobs, tls]
+        watched: list[FactStore | JobStore | SecretTLS | Installation] = [facts, jobs, tls, installation]
         if writer is not tls:
             watched.append(writer)
         for source in watched:

@@ -15,6 +15,7 @@ from typing import Any
 from mlprivacy.audit.client import CollectorClient
 from mlprivacy.audit.seal import CanaryAddress
 from mlprivacy.controller.active import Controller
+from mlprivacy.controller.addresses import Addresses
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.kube.certificates import LeafSpec
@@ -134,6 +135,12 @@ async def _start(
         seal_key=await seal_key,
         seal_deadline_seconds=config.seal_deadline_seconds,
     )
+    # Before anything is rendered: admission accepts pods that are rendered with what is written down there.
+    addresses = Addresses(client, config.namespace, settings)
+    if not await _first(addresses.keep(), stop):
+        return None
+    keeping_addresses = asyncio.create_task(addresses.run(), name="addresses")
+    stack.callback(keeping_addresses.cancel)
     collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
     facts = FactStore(client)
     children = Children(client)

@@ -17,12 +17,20 @@ import yaml
 
 from controlplane.cluster import ControlPlane
 from controlplane.processes import Process, wait_until
-from devstack.stack import NAMESPACE, DevStack
+from devstack.stack import DATAPLANE_IMAGE, NAMESPACE, DevStack
+from mlprivacy.api.names import ADDRESSES
+from mlprivacy.controls.render import render
 from mlprivacy.kube.certificates import KeyPair, LeafSpec, new_ca, new_leaf
+from mlprivacy.policy.engine import evaluate, parse_job
+from mlprivacy.policy.gather import select_facts
+from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.workloads.context import RenderContext, RenderSettings
+from mlprivacy.workloads.installation import KEY_SETTINGS, noted
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 OBJECTS: Final = ROOT / "tests" / "unit" / "admission" / "objects.yaml"
 SECRET: Final = "mlprivacy-admission-tls"  # noqa: S105 - a Secret's name
+SETTINGS: Final = RenderSettings(NAMESPACE, DATAPLANE_IMAGE, "192.0.2.1:15019:15019", "a2V5")
 WEBHOOKS: Final = {
     "mutatingwebhookconfiguration": ("mlprivacy-stamp", 1),
     "validatingwebhookconfiguration": ("mlprivacy-decide", 3),
@@ -45,7 +53,9 @@ class Lab:
         self.port = self.stack.ports["admission"]
 
     def install(self) -> None:
-        """The chart, without guard policies; webhooks trust our CA; the certificate's Secret is filled."""
+        """The chart, without guard policies; webhooks trust our CA; the certificate's Secret is filled, and the list of
+        what pods are rendered with, both in place of the controller.
+        """
         self.stack.start()
         self.cluster.kubectl(
             "delete",
@@ -60,6 +70,8 @@ class Lab:
                 self.cluster.kubectl("delete", name)
         self.trust(self.ca)
         self.certify()
+        patch = json.dumps({"data": {KEY_SETTINGS: noted({}, SETTINGS, datetime.now(UTC))}})
+        self.cluster.kubectl("patch", "configmap", ADDRESSES, "-n", NAMESPACE, "--type=merge", "-p", patch)
 
     def trust(self, *authorities: KeyPair) -> None:
         """What the API server checks the webhook's certificate against."""
@@ -123,6 +135,20 @@ def job(name: str, **spec: Any) -> dict[str, Any]:
     """The compliant TrainingJob of namespace research under another name, with parts of its spec exchanged."""
     (found,) = objects("TrainingJob")
     return {**found, "metadata": {"name": name, "namespace": "research"}, "spec": {**found["spec"], **spec}}
+
+
+def rendered(stored: dict[str, Any], name: str, **labels: str) -> dict[str, Any]:
+    """The pod `name` as the operator renders it for this job, as its Job makes it; with these labels changed."""
+    facts = select_facts(stored, ObjectLookup(objects()), datetime.now(UTC))
+    kind, parsed = parse_job(stored)
+    job, namespace, uid = (stored["metadata"][key] for key in ("name", "namespace", "uid"))
+    assert parsed.spec is not None
+    made = render(RenderContext(kind, job, namespace, uid, parsed.spec, evaluate(stored, facts), 1, SETTINGS)).pod
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": f"mlp-{job}-1", "uid": uid, "controller": True}
+    made["metadata"] |= {"name": name, "ownerReferences": [owner]}
+    made["metadata"].pop("generateName")
+    made["metadata"]["labels"] |= labels
+    return made
 
 
 def pod(name: str, namespace: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:

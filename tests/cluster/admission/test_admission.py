@@ -18,6 +18,7 @@ from controlplane.processes import wait_until
 
 REQUESTED = "mlprivacy.dev/requested-by"
 CHANGED = "mlprivacy.dev/last-changed-by"
+DECISION = "mlprivacy.dev/decision-digest"
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +50,14 @@ def eventually(look: Callable[[], Any], what: str) -> None:
 
 
 def governed(lab, labs, name: str, **labels: str) -> dict[str, Any]:
-    """A pod as the operator renders it for the job `name`, from the decision that admission wrote to the audit log."""
+    """A pod as the operator renders it for the job `name`, under the decision that admission wrote to the audit log."""
     stored = lab.cluster.get("trainingjobs.mlprivacy.dev", name, "research")
     (created,) = lab.cluster.audit_events(verb="create", resource="trainingjobs", namespace="research", name=name)
-    return labs.pod(
-        f"mlp-{name}-{time.monotonic_ns()}",
-        "research",
-        {
-            "mlprivacy.dev/rendered": "training",
-            "mlprivacy.dev/training-job": name,
-            "mlprivacy.dev/job-uid": stored["metadata"]["uid"],
-            **labels,
-        },
-        {"mlprivacy.dev/decision-digest": created.annotations["kinds.mlprivacy.dev/digest"]},
-    )
+    pod: dict[str, Any] = labs.rendered(stored, f"mlp-{name}-{time.monotonic_ns()}", **labels)
+    assert pod["metadata"]["annotations"][DECISION] == created.annotations["kinds.mlprivacy.dev/digest"]
+    if lab.cluster.get("serviceaccounts", f"mlp-{name}", "research") is None:
+        lab.cluster.kubectl("create", "serviceaccount", f"mlp-{name}", "-n", "research")
+    return pod
 
 
 # --- stamps ---------------------------------------------------------------------------------------------------------
@@ -196,6 +191,65 @@ def test_pods_are_held_to_the_decision_on_their_job(lab, labs, job) -> None:
     assert "made from another decision" in wrong.stderr
     assert "is another one" in other.stderr
     assert "adopted, which is not enforced here yet" in adoption.stderr
+
+
+def test_a_planted_pod_with_a_program_of_its_own_is_refused(lab, labs, job) -> None:
+    """As a ReplicaSet would make it that somebody put there before the namespace was governed: everything but the
+    program, the canary and the owner is as it should be.
+    """
+    lab.cluster.apply(job("planted"), as_user="alice")
+
+    def answer(change: Callable[[dict[str, Any]], object]) -> str:
+        pod = governed(lab, labs, "planted")
+        change(pod)
+        refused: str = lab.cluster.kubectl("create", "-f", "-", input=pod, check=False).stderr
+        return refused
+
+    trainer = answer(lambda p: p["spec"]["containers"][0].update(command=["python3", "-c", "print('planted')"]))
+    canary = answer(
+        lambda p: [
+            e.update(value="127.0.0.1:9:9") for e in p["spec"]["initContainers"][0]["env"] if "CANARY" in e["name"]
+        ]
+    )
+    owner = answer(
+        lambda p: p["metadata"]["ownerReferences"][0].update(apiVersion="apps/v1", kind="ReplicaSet", name="plant")
+    )
+
+    assert "rendered for the TrainingJob planted: spec.containers[0].command is another" in trainer
+    assert "spec.initContainers[0].env" in canary
+    assert "it is not owned by the Job mlp-planted-1 alone" in owner
+    assert answer(lambda p: None) == ""
+
+
+def test_a_limit_range_and_amounts_in_words_of_the_template_make_no_difference(lab, labs, job) -> None:
+    """The API server and its plugins fill in and rewrite fields of a pod."""
+    limits = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "given", "namespace": "research"},
+        "spec": {"limits": [{"type": "Container", "default": {"ephemeral-storage": "1Gi"}}]},
+    }
+    wordy = job("wordy")
+    wordy["spec"] = json.loads(json.dumps(wordy["spec"]))
+    wordy["spec"]["template"]["spec"] |= {
+        "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1024Mi"}}],
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    }
+    wordy["spec"]["template"]["spec"]["containers"][0] |= {
+        "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}},
+        "env": [
+            {"name": "EMPTY", "value": ""},
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+        "livenessProbe": {"tcpSocket": {"port": 9000}, "initialDelaySeconds": 0},
+        "ports": [{"containerPort": 9000}],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch", "readOnly": False}],
+    }
+    lab.cluster.apply(limits, wordy)
+    try:
+        lab.cluster.kubectl("create", "-f", "-", input=governed(lab, labs, "wordy"))
+    finally:
+        lab.cluster.kubectl("delete", "limitrange", "given", "-n", "research")
 
 
 def test_a_suspended_job_gets_no_pod_at_once(lab, labs, job) -> None:

@@ -13,14 +13,17 @@ import yaml
 
 from mlprivacy.admission.handler import Handler, Reply
 from mlprivacy.admission.pods import PodJudge
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.controls.render import render
+from mlprivacy.policy.engine import evaluate, parse_job
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.workloads.context import RenderContext, RenderSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OBJECTS = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text(encoding="utf-8"))["items"]
 IMAGE = "registry.example/dataplane@sha256:" + "d" * 64
+SETTINGS = RenderSettings("mlprivacy-system", IMAGE, "192.0.2.1:15019:15019", "a2V5")
 
 
 class World:
@@ -36,7 +39,8 @@ class World:
         self.reads: list[str] = []
         self.hidden: set[str] = set()
         self.gathered = 0
-        self.judge = PodJudge(self, self, images=(IMAGE,))
+        self.settings: tuple[RenderSettings, ...] = (SETTINGS,)
+        self.judge = PodJudge(self, self, lambda _: self.settings, images=(IMAGE,))
         self.handler = Handler(
             self,
             self.judge,
@@ -82,6 +86,21 @@ class World:
         job["metadata"]["uid"] = "11111111-1111-4111-8111-111111111111"
         return job
 
+    def serving(self) -> dict[str, Any]:
+        """A lawful InferenceJob of namespace research, which rests on a contract."""
+        return {
+            "apiVersion": "mlprivacy.dev/v1alpha1",
+            "kind": "InferenceJob",
+            "metadata": {"name": "api", "namespace": "research", "uid": "33333333-3333-4333-8333-333333333333"},
+            "spec": {
+                "model": {"image": "registry.example/server@sha256:" + "c" * 64},
+                "purpose": "provide_diagnosis",
+                "dataClasses": ["demographic"],
+                "legalBasis": "eu-gdpr:A6-1-b",
+                "template": {"spec": {"containers": [{"name": "server", "command": ["serve"]}]}},
+            },
+        }
+
     def store(self, obj: dict[str, Any]) -> None:
         """Put an object in the cluster, in place of its namesake."""
         key = (obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"])
@@ -99,25 +118,22 @@ class World:
 
     def pod(self, job: dict[str, Any], **labels: str | None) -> dict[str, Any]:
         """The pod that the operator would make for this job, with labels changed (None: left out)."""
-        own = {
-            "mlprivacy.dev/rendered": "training",
-            "mlprivacy.dev/training-job": job["metadata"]["name"],
-            "mlprivacy.dev/job-uid": job["metadata"]["uid"],
-        } | {f"mlprivacy.dev/{key.replace('_', '-')}": value for key, value in labels.items()}
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": "mlp-diagnosis-1-x",
-                "namespace": job["metadata"]["namespace"],
-                "labels": {key: value for key, value in own.items() if value is not None},
-                "annotations": {"mlprivacy.dev/decision-digest": self.digest(job)},
-            },
-            "spec": {
-                "initContainers": [{"name": "mlprivacy-seal", "image": IMAGE}],
-                "containers": [{"name": "trainer", "image": "registry.example/trainer"}],
-            },
+        decision = evaluate(job, select_facts(job, ObjectLookup(self.objects), self.now))
+        kind, parsed = parse_job(job)
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        assert parsed.spec is not None
+        made = render(
+            RenderContext(kind, name, namespace, job["metadata"]["uid"], parsed.spec, decision, 1, self.settings[0])
+        )
+        pod = made.pod
+        maker = {"TrainingJob": ("batch/v1", "Job"), "InferenceJob": ("apps/v1", "ReplicaSet")}[kind]
+        owner = {"apiVersion": maker[0], "kind": maker[1], "name": f"mlp-{name}-1", "uid": "o", "controller": True}
+        pod["metadata"] |= {"name": f"mlp-{name}-1-x", "ownerReferences": [owner]}
+        own = pod["metadata"]["labels"] | {
+            f"mlprivacy.dev/{key.replace('_', '-')}": value for key, value in labels.items()
         }
+        pod["metadata"]["labels"] = {key: value for key, value in own.items() if value is not None}
+        return pod
 
     async def send(
         self, path: str, review: Any, *, trusted: bool = True, content_type: str = "application/json"

@@ -1,6 +1,7 @@
 """/validate/pods: only pods rendered from the decision in force, of jobs that exist and may run."""
 
 import copy
+import dataclasses
 
 import pytest
 
@@ -164,3 +165,96 @@ async def test_a_pod_is_judged_at_its_creation_alone(world, job) -> None:
     pod = world.pod(job)
 
     assert not (await world.ask(PODS, pod, pod))["allowed"]
+
+
+# --- what is in the pod -----------------------------------------------------------------------------------------------
+
+
+async def test_a_planted_pod_with_a_program_of_its_own_is_refused(world, job) -> None:
+    """Its labels, its job's uid and the decision's digest are right: anybody could read them."""
+    pod = world.pod(job)
+    pod["spec"]["containers"][0]["command"] = ["python3", "-c", "print('never decided on')"]
+
+    said = await refused(world, pod)
+
+    assert "is not as it is rendered for the TrainingJob diagnosis: spec.containers[0].command is another" in said
+    assert "only what the operator renders runs as a governed pod" in said
+
+
+async def test_the_second_pod_is_looked_at_as_closely_as_the_first(world, job) -> None:
+    pod = world.pod(job)
+    assert (await world.ask(PODS, pod))["allowed"]
+
+    pod["spec"]["containers"][0]["image"] = "registry.example/mine"
+
+    assert "spec.containers[0].image is another" in await refused(world, pod)
+
+
+async def test_a_pod_that_knocks_at_a_canary_of_its_own_is_refused(world, job) -> None:
+    pod = world.pod(job)
+    (canary,) = (e for e in pod["spec"]["initContainers"][0]["env"] if e["name"] == "MLPRIVACY_CANARY")
+    canary["value"] = "127.0.0.1:9:9"
+
+    assert "spec.initContainers[0].env" in await refused(world, pod)
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "plant", "controller": True},
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "mlp-diagnosis-1", "controller": True},
+        {"apiVersion": "batch/v1", "kind": "Job", "name": "mlp-diagnosis-2", "controller": True},
+        None,
+    ],
+)
+async def test_a_pod_of_anybody_elses_making_is_refused(world, job, owner) -> None:
+    pod = world.pod(job)
+    pod["metadata"]["ownerReferences"] = [owner] if owner else []
+
+    assert "it is not owned by the Job mlp-diagnosis-1 alone" in await refused(world, pod)
+
+
+async def test_the_operator_tries_a_pod_that_nothing_owns_yet(world, job) -> None:
+    pod = world.pod(job)
+    del pod["metadata"]["ownerReferences"]
+
+    assert (await world.ask(PODS, pod, dry_run=True))["allowed"]
+
+
+@pytest.mark.parametrize("attempt", [None, "", "0", "01", "x", "1 ", "9" * 30])
+async def test_a_pod_says_which_attempt_it_is(world, job, attempt) -> None:
+    assert "which attempt" in await refused(world, world.pod(job, attempt=attempt))
+
+
+async def test_settings_from_before_a_change_hold_for_a_while(world, job) -> None:
+    before = world.pod(job)
+    (now,) = world.settings
+    after = dataclasses.replace(now, canary="192.0.2.2:15019:15019")
+
+    world.settings = (after, now)
+    assert (await world.ask(PODS, before))["allowed"]
+    assert (await world.ask(PODS, world.pod(job)))["allowed"]
+
+    world.settings = (after,)
+    assert "spec.initContainers[0].env" in await refused(world, before)
+
+
+async def test_without_the_controllers_word_no_governed_pod_is_made(world, job) -> None:
+    pod = world.pod(job)
+    world.settings = ()
+
+    answer = await world.ask(PODS, pod)
+
+    assert answer["status"]["code"] == 503
+    assert "mlprivacy-controller has not written down yet" in answer["status"]["message"]
+
+
+async def test_a_pod_of_a_served_model_is_compared_as_well(world) -> None:
+    job = world.serving()
+    world.store(job)
+    pod = world.pod(job)
+    assert (await world.ask(PODS, pod))["allowed"]
+
+    pod["spec"]["containers"][0]["args"] = ["--dump"]
+
+    assert "rendered for the InferenceJob api: spec.containers[0].args is another" in await refused(world, pod)
