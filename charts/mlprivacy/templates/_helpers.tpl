@@ -118,3 +118,12 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* Seconds of controller.seal and controller.sidecars as JSON; what was set to null has the default. */}}
+{{- define "mlprivacy.limits" -}}
+{{- $seal := .Values.controller.seal | default dict -}}
+{{- $sidecars := .Values.controller.sidecars | default dict -}}
+{{- $stop := get $sidecars "stopAfterSeconds" -}}
+{{- if not (hasKey $sidecars "stopAfterSeconds") -}}{{- $stop = 300 -}}{{- end -}}
+{{- dict "sealDeadline" (int ($seal.deadlineSeconds | default 60)) "sealRetry" (int ($seal.retrySeconds | default 60)) "silentAfter" (int ($sidecars.silentAfterSeconds | default 60)) "stopAfter" (int $stop) | toJson -}}
+{{- end }}

@@ -19,14 +19,14 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
 @flag("--simulated-nodes", is_flag=True, help="Nodes run nothing (kwok): expect no heartbeats, and say so.")
 @flag(
     "--sidecar-silent-after",
-    type=click.IntRange(30),
+    type=click.IntRange(30, 86400),
     default=60,
     metavar="SECONDS",
     help="A job says so when the collector has not heard its sidecar for so long.",
 )
 @flag(
     "--sidecar-stop-after",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 86400),
     default=300,
     metavar="SECONDS",
     help="Training whose sidecar was not heard for so long is stopped; 0 never stops it.",
@@ -73,6 +73,12 @@ def command(
     from mlprivacy.controller.main import LeaseLost, run_controller  # noqa: PLC0415
     from mlprivacy.controller.silence import Patience  # noqa: PLC0415
 
+    if 0 < sidecar_stop_after < sidecar_silent_after:
+        raise click.BadParameter(
+            f"{sidecar_stop_after} is less than the {sidecar_silent_after} of --sidecar-silent-after, before which no "
+            "sidecar is known to be silent. Give as much or more, or 0 to never stop training.",
+            param_hint="--sidecar-stop-after",
+        )
     if canary is not None:
         try:
             canary = ",".join(str(address) for address in CanaryAddress.parse_all(canary))

@@ -131,7 +131,7 @@ def test_after_uninstall_a_pod_can_be_created_in_every_namespace(release: Releas
 
 def test_upgrade_and_rollback_keep_keys_and_bundles(release: Release, ways: Any) -> None:
     cluster = release.cluster
-    release.upgrade(ways["outside"])
+    assert "Nothing is governed yet" in release.upgrade(ways["outside"]).stdout
     filled = json.dumps({"data": {"tls.key": "a2V5"}})
     cluster.kubectl("patch", "secret", "mlprivacy-ca", "-n", NAMESPACE, "--type=merge", "-p", filled)
     certificate = cluster.cluster_ca.read_bytes()
@@ -149,7 +149,9 @@ def test_upgrade_and_rollback_keep_keys_and_bundles(release: Release, ways: Any)
         return [webhook["clientConfig"].get("caBundle", "") for webhook in found["webhooks"]]
 
     changed = {"url": "https://127.0.0.1:10"}
-    release.upgrade({**ways["outside"], "admission": changed, "webhooks": {"timeoutSeconds": 3}})
+    said = release.upgrade({**ways["outside"], "admission": changed, "webhooks": {"timeoutSeconds": 3}}).stdout
+    assert "It was upgraded." in said
+    assert "Nothing is governed yet" not in said
     after = cluster.get("validatingwebhookconfigurations", "mlprivacy-decide")["webhooks"][0]
     assert after["timeoutSeconds"] == 3
     assert after["clientConfig"]["url"].startswith("https://127.0.0.1:10/")

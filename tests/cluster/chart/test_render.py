@@ -255,7 +255,13 @@ NONSENSE: dict[str, tuple[dict[str, Any], str, str]] = {
         "",
         "dataplane.image must be repository@sha256:",
     ),
-    "no sidecars": ({"dataplane": {"image": ""}}, "", "dataplane.image must be repository@sha256:"),
+    "no sidecars": ({"dataplane": {"image": ""}}, "", "dataplane.image is empty"),
+    "training stopped before a sidecar counts as silent": (
+        {"controller": {"sidecars": {"silentAfterSeconds": 90, "stopAfterSeconds": 60}}},
+        "",
+        "controller.sidecars.stopAfterSeconds is 60, less than the 90 of silentAfterSeconds",
+    ),
+    "a silence of weeks": ({"controller": {"sidecars": {"stopAfterSeconds": 2000000}}}, "", "maximum"),
     "plain http": ({"admission": {"url": "http://127.0.0.1:1"}}, "", "over https only"),
     "a path in the address": ({"admission": {"url": "https://127.0.0.1:1/x"}}, "", "scheme, host and port only"),
     "nobody to answer": ({"admission": {"replicas": 0}}, "", "admission.replicas is 0"),
@@ -289,6 +295,30 @@ def test_a_nonsense_install_is_refused_with_a_sentence(helm: Any, ways: Any, wha
 
     assert done.returncode != 0
     assert said in done.stderr
+
+
+LIMITS = ("--seal-deadline=60", "--seal-retry=60", "--sidecar-silent-after=60", "--sidecar-stop-after=300")
+
+
+@pytest.mark.parametrize(
+    ("controller", "options"),
+    [
+        ({"seal": None}, LIMITS),
+        ({"sidecars": None}, LIMITS),
+        ({"seal": {"deadlineSeconds": None}, "sidecars": {"stopAfterSeconds": None}}, LIMITS),
+        ({"sidecars": {"stopAfterSeconds": 0}}, (*LIMITS[:3], "--sidecar-stop-after=0")),
+        ({"sidecars": {"stopAfterSeconds": 86400}}, (*LIMITS[:3], "--sidecar-stop-after=86400")),
+    ],
+)
+def test_null_is_the_default_and_zero_is_zero(
+    helm: Any, ways: Any, controller: dict[str, Any], options: tuple[str, ...]
+) -> None:
+    done = helm("template", values={**ways["inside"], "controller": controller})
+
+    assert done.returncode == 0, done.stderr
+    assert [line.strip(" -") for line in done.stdout.splitlines() if re.search("--(seal|sidecar)-", line)] == [
+        option.strip("-") for option in options
+    ]
 
 
 @pytest.mark.parametrize("way", ["inside", "everything"])

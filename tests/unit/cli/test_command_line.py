@@ -86,6 +86,8 @@ def test_kubectl_runs_it_as_a_plug_in_under_that_name() -> None:
         (["verify", "/nonexistent"], "does not exist"),
         (["controller", "--dataplane-image", "x", "--health", "here"], "is not HOST:PORT"),
         (["controller", "--dataplane-image", "x", "--canary", "1:2"], "must be IP:TCPPORT:UDPPORT"),
+        (["controller", "--dataplane-image", "x", "--sidecar-stop-after", "59"], "59 is less than the 60"),
+        (["controller", "--dataplane-image", "x", "--sidecar-silent-after", "86401"], "not in the range"),
         (["controller"], "Missing option '--dataplane-image'"),
         (["collector"], "Missing option '--data'"),
         (["admission", "--kubeconfig", "/nonexistent/config"], "does not exist"),
