@@ -12,7 +12,7 @@ from typing import Final
 from docsgen.comments import constants, source_of
 from docsgen.markdown import block, code, document, prose, sentence, table
 from docsgen.pages import DocsError
-from mlprivacy.audit import api, canary, chain, reader, record, seal, verify
+from mlprivacy.audit import api, canary, chain, evidence, puller, reader, record, seal, verify
 
 _INTRO = """
 The collector keeps one hash chain per writer, as JSON lines in segments on its volume. A writer is the common name of
@@ -110,7 +110,12 @@ _SEAL = f"""
 A governed pod is sealed when it does not reach the collector's canary (TCP and UDP, a ping of {seal.MESSAGE_BYTES}
 bytes with a fresh nonce of {seal.NONCE_BYTES}) while the collector, within the same second, signs that its canary was
 alive. The signature (Ed25519, purpose `{seal.PURPOSE}`) covers attempt, nonce and time. The canary closes a connection
-that says nothing for {canary.READ_TIMEOUT:g} s.
+that says nothing for {canary.READ_TIMEOUT:g} s. Its answer ends with a proof of {seal.PROOF_BYTES} bytes, by which the
+collector knows it as its own: it looks at itself, through its Service too, before each signature.
+
+With its offer the probe names the pod's own Ed25519 key, which the collector keeps until the pod is gone. Heartbeat and
+log of the pod count only when they are signed with it (header `{evidence.HEADER}`, purpose `{evidence.PURPOSE}`) over
+attempt, target with a fresh nonce, and the digest of the body. Of one pod's log {puller.LOG_BYTES >> 20} MiB are taken.
 """
 
 

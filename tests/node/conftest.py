@@ -22,7 +22,12 @@ from node.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 # Short, so that the tests that wait for its end do not wait long; long enough for a busy machine to enforce a policy.
-VALUES: dict[str, object] = {"controller": {"seal": {"deadlineSeconds": 20, "retrySeconds": 5}}}
+VALUES: dict[str, object] = {
+    "controller": {
+        "seal": {"deadlineSeconds": 20, "retrySeconds": 5},
+        "sidecars": {"silentAfterSeconds": 45, "stopAfterSeconds": 90},
+    }
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,15 +1,20 @@
-"""The native sidecar in a real pod: it gates the program, survives its own death, and leaves at once when told."""
+"""The native sidecar in a real pod: it gates the program, survives its own death, and leaves at once when told.
+
+The program beside it neither silences nor replaces it.
+"""
 
 import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from mlprivacy.api import names
 from node.cluster import NodeCluster
-from node.world import World, eventually
+from node.programs import client, takes
+from node.world import World, condition, eventually
 
 WAIT = "import time\nprint('training', flush=True)\ntime.sleep(600)\n"
 LEAVE = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n" + WAIT
@@ -31,7 +36,7 @@ def process_of(node: NodeCluster, pod: dict, word: str) -> int:
 
 def sidecar_status(world: World, pod: str) -> dict:
     statuses = world.get("pods", pod)["status"]["initContainerStatuses"]
-    return next(s for s in statuses if s["name"] == names.CONTAINER_ACCOUNTANT)
+    return next(s for s in statuses if s["name"] != names.CONTAINER_SEAL)
 
 
 def test_it_comes_back_after_kill_9_and_its_log_goes_on(world: World, own_node: NodeCluster) -> None:
@@ -103,3 +108,76 @@ print("answer", s.recv(4096).decode())
     world.apply(world.training_job(program))
     world.until("Completed", "True")
     assert "answer" in world.log(world.pods()[0]["metadata"]["name"], "trainer")
+
+
+def test_a_model_server_that_floods_its_gateway_does_not_get_its_port(worlds: Callable[..., World]) -> None:
+    """It was: three failed liveness probes, and the program that had waited for it had the clients' port."""
+    world, street = worlds(), worlds(None)
+    world.apply(world.inference_job(takes(8080, names.PORT_SIDECAR)))
+    pod = world.governed_pod()
+    name, ip = pod["metadata"]["name"], pod["status"]["podIP"]
+    world.said(name, "began", "server")
+    street.apply(street.plain_pod(client(ip, 8080), "client"))
+    street.said("client", "NoPolicyLoaded")
+    world.until("Running", "True", "AttemptRunning", world.inference)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        status = sidecar_status(world, name)
+        assert (status["restartCount"], status["ready"]) == (0, True)
+        assert "PATIENT" not in street.log("client")
+        time.sleep(2)
+    assert "TAKEN" not in world.log(name, "server")
+    running = condition(world.inference(), "Running")
+    assert (running["status"], running["reason"]) == ("True", "AttemptRunning")  # the collector hears it all the time
+
+
+def test_a_pod_whose_gateway_died_is_replaced_before_its_program_can_serve_for_long(
+    worlds: Callable[..., World], own_node: NodeCluster
+) -> None:
+    world, street = worlds(), worlds(None)
+    world.apply(world.inference_job(takes(8080, flood=0)))
+    pod = world.governed_pod()
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    world.said(name, "began", "server")
+    os.kill(process_of(own_node, pod, "gateway"), signal.SIGKILL)
+    eventually(lambda: uid not in [p["metadata"]["uid"] for p in world.pods()], "the pod to go", seconds=30)
+    other = world.governed_pod(not_uid=[uid])
+    assert sidecar_status(world, other["metadata"]["name"])["restartCount"] == 0
+    street.apply(street.plain_pod(client(other["status"]["podIP"], 8080), "client"))
+    street.said("client", "NoPolicyLoaded")
+    events = world.cluster.kubectl("get", "events", "-n", world.namespace, "-o", "json").stdout
+    assert "GatewayRestarted" in events
+
+
+def test_a_trainer_that_plays_its_accountant_is_not_believed_and_is_stopped(
+    world: World, own_node: NodeCluster
+) -> None:
+    """The port becomes free since the accountant dies; the trainer answers the collector in its stead."""
+    world.apply(world.training_job("import os\nos.environ['ATTEMPT'] = '@/1'\n" + takes(names.PORT_SIDECAR)))
+    pod = world.governed_pod()
+    name = pod["metadata"]["name"]
+    world.said(name, "began", "trainer")
+    world.until("Running", "True", "AttemptRunning")
+    os.kill(process_of(own_node, pod, "accountant"), signal.SIGKILL)
+    world.said(name, "TAKEN", "trainer")
+    world.said(name, "ASKED", "trainer")
+    world.said(name, "/heartbeat", "trainer")
+
+    def unheard() -> bool:
+        running = condition(world.job(), "Running")
+        assert running["status"] == "True", running  # the program runs, whatever becomes of its sidecar
+        return running["reason"] == "SidecarSilent" and "has not heard" in running["message"]
+
+    eventually(unheard, "the job to say that nobody hears its sidecar", seconds=90)
+    job = world.until("Suspended", "True", "SidecarSilent", seconds=120)
+    assert condition(job, "Stalled")["reason"] == "SidecarSilent"
+    eventually(lambda: not world.pods(), "its pod to be gone")
+    assert job["status"]["attempt"] == 1
+
+    # Another attempt is a decision of people's.
+    for suspend in ("true", "false"):
+        world.cluster.kubectl("patch", "trainingjobs.mlprivacy.dev", "study", "-n", world.namespace, "--type=merge",
+                              "-p", f'{{"spec": {{"suspend": {suspend}}}}}')  # fmt: skip
+        if suspend == "true":
+            world.until("Suspended", "True", "SuspendedByUser")
+    eventually(lambda: world.job()["status"].get("attempt") == 2, "another attempt, which people decided on")
