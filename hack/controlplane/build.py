@@ -212,7 +212,8 @@ def _build(
     seconds = time.monotonic() - begun
     if process.exit_code() != 0 or not (work / component.name).is_file():
         raise BuildError(
-            f"Building {component.name} {component.version} failed after {seconds:.0f} s. The log is {log}; its end:\n"
+            f"Building {component.name} {component.version} failed after {seconds:.0f} s (exit code "
+            f"{process.exit_code()}). The log is {log}; its end:\n"
             f"{tail(log)}\nIf Go could not reach its module proxy or the disk is full, mend that and run it again: "
             "what was built is kept."
         )
