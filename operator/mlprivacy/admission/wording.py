@@ -17,7 +17,7 @@ MAX_WARNING: Final = 250  # characters; the API server cuts what is longer than 
 # What these say comes from the job alone, so it tells its sender nothing new.
 _OF_THE_JOB_ALONE: Final = frozenset({"schema", "pod-hardening", "not-enforced-here"})
 _REFERENCE: Final = "a name that it refers to does not resolve (yet) or is not granted to this namespace"
-_STATUS: Final = "the job's status, or `mlprivacy check` on the files, says more"
+_MORE: Final = "`mlprivacy check` on the files says more"
 
 
 def refusal(findings: Sequence[Finding], *, trusted: bool) -> str:
@@ -43,7 +43,7 @@ def bounded(sentences: Iterable[str]) -> tuple[str, ...]:
     different = list(dict.fromkeys(sentences))
     shown = tuple(clean(s, MAX_WARNING) for s in different[:MAX_WARNINGS])
     rest = len(different) - len(shown)
-    return (*shown, f"and {rest} more; {_STATUS}") if rest else shown
+    return (*shown, f"and {rest} more; the job's status, or {_MORE}") if rest else shown
 
 
 def finding_line(finding: Finding, *, trusted: bool) -> str:
@@ -53,7 +53,7 @@ def finding_line(finding: Finding, *, trusted: bool) -> str:
     rule = rules_by_id().get(finding.rule)
     message = rule.reason.rstrip(".") if rule else _REFERENCE
     remedy = rule.remedy if rule else "correct the name, or ask its owner for a DatasetGrant"
-    return f"{finding.rule}: {finding.path}: {message}. To fix it: {remedy}; {_STATUS}"
+    return f"{finding.rule}: {finding.path}: {message}. To fix it: {remedy}; {_MORE}"
 
 
 def field_lines(errors: Iterable[FieldError]) -> list[str]:

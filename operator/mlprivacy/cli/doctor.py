@@ -104,4 +104,4 @@ def _print(results: list[Result]) -> None:
                 click.echo(line)
     count = len(_bad(results))
     warnings = sum(1 for result in results if result.level == "warn")
-    click.echo(f"{count} bad, {warnings} to look at, {len(results)} lines in all.")
+    click.echo(f"{count} bad, {warnings} to look at, {len(results)} line{'s' * (len(results) != 1)} in all.")

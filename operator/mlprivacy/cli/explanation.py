@@ -145,9 +145,14 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     try:
         raw = await client.get(resource, name, namespace)
     except NotFound as error:
+        if error.of_resource:
+            raise CliError(
+                f"The cluster does not know {resource}: our definitions are not installed. Install the chart, or see "
+                "that the kubeconfig is that of the right cluster."
+            ) from error
         raise CliError(
             f"There is no {resource.kind} {name} in the namespace {namespace}; give another with -n, or look at "
-            f"`kubectl get {resource} -A`. ({error.message})"
+            f"`kubectl get {resource} -A`."
         ) from error
     raw["apiVersion"], raw["kind"] = resource.api_version, resource.kind
     known = await gather(client, raw)

@@ -154,6 +154,7 @@ async def from_kubeconfig(path: str, context: str | None = None) -> Credentials:
     # Imported here: only people and tests use a kubeconfig, and the import costs 21 MiB.
     from kubernetes.aio.client import Configuration  # noqa: PLC0415
     from kubernetes.aio.config import ConfigException, load_kube_config  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415
 
     if not any(_exists(part) for part in path.split(os.pathsep) if part):
         raise ConfigurationError(f"kubeconfig {path} does not exist; set KUBECONFIG or --kubeconfig to one that does")
@@ -162,7 +163,18 @@ async def from_kubeconfig(path: str, context: str | None = None) -> Credentials:
         loader = await load_kube_config(  # type: ignore[no-untyped-call]
             config_file=path, context=context, client_configuration=configuration, persist_config=False
         )
-    except (ConfigException, KeyError, TypeError, ValueError, OSError) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        YAMLError,
+    ) as error:  # it says nothing that a person could use
+        raise ConfigurationError(
+            f"kubeconfig {path} can not be used: it is no kubeconfig, or lacks parts of one; see it with "
+            f"`kubectl config view --kubeconfig {path}`"
+        ) from error
+    except (ConfigException, ValueError, OSError) as error:
         raise ConfigurationError(f"kubeconfig {path} can not be used: {error}") from error
     token_file = _token_file(loader)
 

@@ -36,6 +36,11 @@ class ApiError(Exception):
 class NotFound(ApiError):
     """404: no such object, or no such resource (its CRD is missing)."""
 
+    @property
+    def of_resource(self) -> bool:
+        """Whether the API server does not know the resource at all: then it names no object."""
+        return not self.details.get("name")
+
 
 class AlreadyExists(ApiError):
     """409 AlreadyExists: create-if-absent lost."""

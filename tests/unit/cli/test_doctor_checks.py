@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from mlprivacy.cli.checks import all_checks
+from mlprivacy.cli.checks import all_checks, components
 from mlprivacy.cli.checks.base import Result, Site, look
 from mlprivacy.cli.doctor import examine
 from mlprivacy.kube.certificates import LeafSpec, Lifetimes, maintain_authority, new_leaf, utcnow
@@ -214,6 +214,56 @@ async def test_of_many_jobs_that_are_not_sealed_a_few_are_named() -> None:
     jobs = [job(f"j{n}", "SealNotEnforced") for n in range(9)]
     (result,) = await found("sealing", FakeClient({"inferencejobs.mlprivacy.dev": jobs}))
     assert "research/j4 and 4 more jobs" in result.message
+
+
+LEASE = "leases.coordination.k8s.io"
+
+
+def pulling() -> Object:
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "registry.example/x"'}
+    return named("mlprivacy-admission-1") | {
+        "status": {"containerStatuses": [{"name": "admission", "state": {"waiting": waiting}}]}
+    }
+
+
+async def test_a_namespace_without_an_installation_is_said_and_where_there_is_one() -> None:
+    lease = named("mlprivacy-controller", namespace="privacy")
+    client = FakeClient({LEASE: [lease]})
+    client.get = absent  # type: ignore[method-assign]
+    (result,) = await found("components", client)
+    assert result.level == "bad"
+    assert result.message == "there is no installation in the namespace mlprivacy-system; there is one in privacy"
+
+
+async def absent(*_: object) -> Object:
+    raise NotFound(404, "NotFound", "nothing there")
+
+
+async def test_pods_that_can_not_pull_their_image_are_said_in_the_kubelets_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(components, "_TICK", 0)
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "admission"}}}
+    client = FakeClient(
+        {"deployments.apps": [named("mlprivacy-admission") | {"spec": spec}], "pods": [pulling(), pulling()]}
+    )
+    first, *_ = await found("components", client)
+    assert first.message == (
+        "mlprivacy-admission has no ready replica of 2; "
+        'ImagePullBackOff: container admission: Back-off pulling image "registry.example/x"'
+    )
+
+
+async def test_without_our_definitions_nothing_is_said_of_sealing() -> None:
+    client = FakeClient()
+    client.list = absent  # type: ignore[method-assign, assignment]
+    (result,) = await found("sealing", client)
+    assert (result.level, "not installed" in result.message) == ("skip", True)
+
+
+async def test_one_node_is_one_node() -> None:
+    (result,) = await found("nodes", FakeClient({"nodes": [named("n")]}))
+    assert result.message == "1 node, none of them simulated"
 
 
 async def test_waiting_ends_with_the_first_look_without_anything_bad() -> None:

@@ -257,6 +257,13 @@ contexts: [{{name: c, context: {{cluster: k, user: u}}}}]
     assert seen[0]["Authorization"] == "Bearer t"
 
 
+@pytest.mark.parametrize("junk", [b"junk", b"{{{: x\n\t", b"clusters: 3", b"\xff\xfe\x00", b"[]"])
+async def test_a_file_that_is_no_kubeconfig_is_said_to_be_none(tmp_path, junk):
+    (tmp_path / "config").write_bytes(junk)
+    with pytest.raises(ConfigurationError, match="it is no kubeconfig, or lacks parts of one"):
+        await KubeClient.connect(str(tmp_path / "config"))
+
+
 async def test_a_broken_kubeconfig_is_a_sentence(tmp_path):
     (tmp_path / "config").write_text("current-context: nope\ncontexts: []\n")
     with pytest.raises(ConfigurationError, match="can not be used"):

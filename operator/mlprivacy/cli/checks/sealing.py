@@ -11,6 +11,7 @@ from mlprivacy.cli.checks.base import Check, Found, Site, bad, ok, skip
 from mlprivacy.cli.checks.nodes import is_simulated
 from mlprivacy.kube.client import Object
 from mlprivacy.kube.conditions import get_condition
+from mlprivacy.kube.errors import NotFound
 from mlprivacy.kube.resources import INFERENCEJOBS, NODES, PODS, TRAININGJOBS
 
 _SHOWN = 5
@@ -34,7 +35,11 @@ _WRONG: Mapping[Reason, tuple[str, str]] = {
 
 
 async def _run(site: Site) -> AsyncIterator[Found]:
-    jobs = [*await site.client.list(TRAININGJOBS), *await site.client.list(INFERENCEJOBS)]
+    try:
+        jobs = [*await site.client.list(TRAININGJOBS), *await site.client.list(INFERENCEJOBS)]
+    except NotFound:
+        yield skip("there are no jobs to ask: our definitions are not installed; see the check `definitions`")
+        return
     simulated = {n["metadata"]["name"] for n in await site.client.list(NODES) if is_simulated(n)}
     pods = [p for p in await site.client.list(PODS, label_selector=LABEL_RENDERED) if _passed(p)]
     real = [p for p in pods if p["spec"].get("nodeName") not in simulated]
