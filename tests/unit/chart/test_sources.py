@@ -12,6 +12,7 @@ import yaml
 import sync_chart_crds
 from mlprivacy.api import names
 from mlprivacy.api.kinds import all_kinds
+from mlprivacy.workloads.installation import KEY_ADDRESSES
 
 CHART = Path(__file__).parents[3] / "charts" / "mlprivacy"
 TEMPLATES = sorted(path for path in (CHART / "templates").rglob("*") if path.is_file())
@@ -127,6 +128,13 @@ GUARDED = {
     "rendered-objects.yaml": [names.LABEL_RENDERED, names.LABEL_FLOOR, f"'{names.OBJECT_PREFIX}'"],
     "namespace-label.yaml": [names.LABEL_ENFORCE, names.WEAKEN_RESOURCE, f"'{names.WEAKEN_VERB}'"],
     "ownership.yaml": [names.FINALIZER],
+    "operator-scope.yaml": [names.LABEL_RENDERED, names.LABEL_FLOOR, names.LABEL_ENFORCE, f"'{names.ADDRESSES}'"],
+    "external-addresses.yaml": [names.ADDRESSES, f"'{KEY_ADDRESSES}'"],
+    "foreign-services.yaml": [
+        f"'{names.GROUP}/'",
+        f"'{names.OBJECT_PREFIX}'",
+        f"'{names.LABEL_MANAGED_BY}' && variables.selector[key] == '{names.MANAGED_BY}'",
+    ],
     "requester.yaml": [names.ANNOTATION_REQUESTED_BY, names.ANNOTATION_LAST_CHANGED_BY],
 }
 
