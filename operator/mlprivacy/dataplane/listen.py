@@ -25,7 +25,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 OTHERS: Final = 64  # connections from outside the pod at once
 WITHIN: Final = 4  # connections from within the pod at once: nothing in it has business there
-BACKLOG: Final = 64  # connections that the kernel keeps ready, in each address family
+BACKLOG: Final = 128  # connections that the kernel keeps ready, in each address family
+AT_ONCE: Final = 8  # of them taken before what was taken is looked at: a flood drives nobody out who has just asked
 BUFFER: Final = 64 << 10  # bytes that the kernel keeps of one connection, each way
 
 _SO_ATTACH_FILTER: Final = 26
@@ -81,7 +82,7 @@ class Door:
             return True  # it is gone already
         if peer[0] == local[0]:
             return True
-        return self._pod and (_is_loopback(local[0]) or _is_own(peer))
+        return self._pod and (_is_loopback(local[0]) or _is_own(str(peer[0]), *peer[2:]))
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -92,12 +93,12 @@ def _is_loopback(host: str | None) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_own(peer: tuple[object, ...]) -> bool:
+def _is_own(host: str, *scope: int) -> bool:
     """Whether an address is one of this network namespace's: only those can be bound."""
-    family = socket.AF_INET6 if len(peer) > 2 else socket.AF_INET
+    family = socket.AF_INET6 if scope else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:
         try:
-            sock.bind((peer[0], 0, *peer[2:]))
+            sock.bind((host, 0, *scope))
         except OSError:
             return False
         return True
@@ -153,6 +154,7 @@ async def serving(door: Door, sockets: Sequence[socket.socket], limit: int) -> A
     """Serves at ``sockets`` while the block runs. ``limit``: bytes read ahead of one connection."""
     async with contextlib.AsyncExitStack() as stack:
         for sock in sockets:
-            server = await asyncio.start_server(door.enter, sock=sock, limit=limit, backlog=BACKLOG)
+            server = await asyncio.start_server(door.enter, sock=sock, limit=limit, backlog=AT_ONCE)
+            sock.listen(BACKLOG)  # asyncio listens with what it takes at once
             stack.callback(server.close)
         yield
