@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import Children, Deidentification, ProcessorContract
 from mlprivacy.api.base import (
     ApiModel,
     BasicStatus,
@@ -86,6 +87,14 @@ class Subjects(ApiModel):
             ge=1,
             le=100_000_000_000,
             description="atLeast is a public lower bound on the number of persons, used for delta and sampling rates.",
+        ),
+    ]
+    children: Annotated[
+        Children | None,
+        Field(
+            default=None,
+            description="children says that children are among them; an empty one says so, too. The rule minors then "
+            "asks for verifiableConsent and refuses profiling.",
         ),
     ]
 
@@ -178,6 +187,21 @@ class DatasetSpec(ApiModel):
     region: Annotated[Region | None, Field(default=None, description="region where the data is kept.")]
     retention: Annotated[
         DatasetRetention | None, Field(default=None, description="retention says until when the data may be used.")
+    ]
+    deidentification: Annotated[
+        Deidentification | None,
+        Field(
+            default=None,
+            description="deidentification says how health data was de-identified, for the rule of that name.",
+        ),
+    ]
+    processor_contract: Annotated[
+        ProcessorContract | None,
+        Field(
+            default=None,
+            description="processorContract under which this namespace works on the data, where the namespace is "
+            "labelled mlprivacy.dev/role: processor. Jobs of other namespaces need one in their DatasetGrant.",
+        ),
     ]
 
     object_rules: ClassVar = (

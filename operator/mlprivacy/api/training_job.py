@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import GeneralPurposeField, HighRiskField, ImpactAssessmentField
 from mlprivacy.api.base import (
     ApiModel,
     Assurance,
@@ -276,6 +277,9 @@ class TrainingJobSpec(ApiModel):
     output: Annotated[
         Output, Field(default_factory=Output, description="output is what leaves the job, through the release gate.")
     ]
+    impact_assessment: ImpactAssessmentField
+    high_risk: HighRiskField
+    general_purpose: GeneralPurposeField
     suspend: Suspend
     active_deadline_seconds: Annotated[
         Integer | None,
