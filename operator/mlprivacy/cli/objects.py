@@ -12,8 +12,8 @@ from typing import Any, Final
 from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import API_VERSION, GROUP
-from mlprivacy.cli import yamlload
-from mlprivacy.cli.yamlload import LoadError, Node
+from mlprivacy.manifests import yamlload
+from mlprivacy.manifests.yamlload import LoadError, Node
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 from mlprivacy.api.base import Assurance, Parsed, parse_spec
@@ -12,7 +13,7 @@ from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.api.training_job import KIND as TRAINING_JOB
 from mlprivacy.api.training_job import TrainingJobSpec
-from mlprivacy.policy import assurance
+from mlprivacy.policy import assurance, custom, exceptions
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
@@ -28,11 +29,12 @@ from mlprivacy.policy.model import (
     canonical_digest,
 )
 from mlprivacy.policy.modes import Regime
-from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs import BASELINE, Pack
+from mlprivacy.policy.people import requester_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
 from mlprivacy.policy.rules.network.egress import readable
-from mlprivacy.policy.standing import standing
+from mlprivacy.policy.standing import Standing, standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
 JobSpec = TrainingJobSpec | InferenceJobSpec
@@ -85,29 +87,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         return _invalid(subject, spec_digest, [(e.path, e.message) for e in job.errors])
     spec: JobSpec = job.spec
 
-    resolver = Resolver(kind, namespace, facts)
-    datasets = resolver.datasets(spec) if isinstance(spec, TrainingJobSpec) else ()
-    classes = (
-        resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
-    )
-    data_namespaces = _data_namespaces(spec, namespace)
-    under = standing(namespace, data_namespaces, facts)
-    case = Case(
-        kind=kind,
-        name=job.name,
-        namespace=namespace,
-        spec=spec,
-        facts=facts,
-        datasets=datasets,
-        classes=classes,
-        parameters=under.parameters,
-        touched=resolver.touched,
-    )
-    if isinstance(spec, InferenceJobSpec):
-        resolver.consent_of_inference(case, spec)
-        case = replace(case, consent_scope=_own_scope(case, spec, resolver))
-    for text in resolver.expiries:
-        case.expires(parse_time(text))
+    case, resolver, under = _resolved(kind, job, spec, facts)
 
     holds = [*under.problems, *resolver.problems]
     holds += [
@@ -126,6 +106,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     )
     findings = [_finding_of_hold(h) for h in holds]
     obligations: list[Obligation] = []
+    excepted = exceptions.of_case(case, under.terms)
     for rule in under.rules[kind]:
         raised: list[Raised] = []
         for item in rule.check(case):
@@ -134,7 +115,10 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
             else:
                 raised.append(item)
         if raised:  # usually there is nothing, which needs no look at packs and policies
-            findings += _found(rule, raised, under.regime, under.packs)
+            found = _found(rule, raised, under.regime, under.packs, facts.now)
+            findings += excepted.findings(rule.id, zip(raised, found, strict=True))
+    if under.regime is not None:
+        findings += custom.findings(case, under.custom, under.regime)
 
     ordered = tuple(sorted(findings, key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
     verdict = _verdict(ordered)
@@ -150,6 +134,59 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         dependencies=frozenset(case.touched),
         valid_until=min(case.deadlines, default=None),
     )
+
+
+def custom_asked(raw: Mapping[str, Any], facts: Facts) -> custom.Asked | None:
+    """The custom rules that apply to this job and the document they are evaluated over; None when there are none.
+
+    Adapters have them evaluated and put the outcomes into ``facts.custom``. Never raises on the content of ``raw``.
+    """
+    if raw.get("kind") not in ("TrainingJob", "InferenceJob"):
+        return None
+    if not any(policy.spec is not None and policy.spec.custom for policy in facts.policies):
+        return None  # before anything of the job is read
+    kind, job = parse_job(raw)
+    if job.spec is None:
+        return None
+    case, _, under = _resolved(kind, job, job.spec, facts)
+    if not under.custom:
+        return None
+    rules = tuple(custom.Expression(item.key, item.rule.expression) for item in under.custom)
+    return custom.Asked(rules, custom.document(case, raw))
+
+
+def _resolved(
+    kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[Any], spec: JobSpec, facts: Facts
+) -> tuple[Case, Resolver, Standing]:
+    """The job with what it refers to, and what it stands under."""
+    namespace = job.namespace or "default"
+    resolver = Resolver(kind, namespace, facts)
+    datasets = resolver.datasets(spec) if isinstance(spec, TrainingJobSpec) else ()
+    classes = (
+        resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
+    )
+    data_namespaces = _data_namespaces(spec, namespace)
+    under = standing(namespace, data_namespaces, facts)
+    case = Case(
+        kind=kind,
+        name=job.name,
+        namespace=namespace,
+        spec=spec,
+        facts=facts,
+        datasets=datasets,
+        classes=classes,
+        requester=requester_of(job.raw),
+        parameters=under.parameters,
+        touched=resolver.touched,
+    )
+    if isinstance(spec, InferenceJobSpec):
+        resolver.consent_of_inference(case, spec)
+        case = replace(case, consent_scope=_own_scope(case, spec, resolver))
+    for text in resolver.expiries:
+        case.expires(parse_time(text))
+    for moment in under.changes[kind]:
+        case.expires(moment)
+    return case, resolver, under
 
 
 def required_assurance(case: Case) -> Assurance:
@@ -191,12 +228,17 @@ def _finding_of_hold(raised: Raised) -> Finding:
     )
 
 
-def _found(rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding]:
+def _found(
+    rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack], now: datetime
+) -> Iterator[Finding]:
     """What one rule raised, as findings under the regime's mode."""
     asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
+    # The pack that asks for most comes first; of those that ask for the same, a law before the baseline.
+    asking.sort(key=lambda a: (-a[1].action_at(now, rule.action).rank, a[0] == BASELINE, a[0]))
+    names = tuple(name for name, _ in asking)
     citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
     # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
-    action, policy = regime.action(rule) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
+    action, policy = regime.action(rule, now) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
     for item in raised:
         effective = action
         if item.hold and action is Action.DENY:
@@ -211,7 +253,8 @@ def _found(rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: I
             message=item.message,
             remedy=item.remedy or rule.remedy,
             citations=citations,
-            pack=asking[0][0] if asking else "baseline",
+            pack=names[0] if names else BASELINE,
+            packs=names,
             policy=policy,
             private=item.private,
         )

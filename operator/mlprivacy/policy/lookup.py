@@ -11,11 +11,16 @@ from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.exceptions import is_for
 from mlprivacy.policy.facts import Claim
 from mlprivacy.policy.gather import claim_fact, granted_datasets
+from mlprivacy.policy.pack_check import is_pack, shelf_of
+from mlprivacy.policy.packs import Shelf
+from mlprivacy.policy.people import attestations_of, is_register
 
-CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PrivacyPolicy"})
+CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PolicyException", "PrivacyPolicy"})
 
 
 class ObjectLookup:
@@ -25,9 +30,19 @@ class ObjectLookup:
     namespace and name the last one counts. ``apiVersion`` is not looked at.
     """
 
-    def __init__(self, objects: Iterable[Mapping[str, Any]], *, default_namespace: str = "default") -> None:
+    def __init__(
+        self,
+        objects: Iterable[Mapping[str, Any]],
+        *,
+        default_namespace: str = "default",
+        operator_namespace: str = "mlprivacy-system",
+        audit_retention_days: int | None = None,
+    ) -> None:
+        self._operator_namespace = operator_namespace
+        self._audit_retention_days = audit_retention_days
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
+        self._shelf: Shelf | None = None
         for obj in objects:
             metadata = obj.get("metadata")
             meta = metadata if isinstance(metadata, Mapping) else {}
@@ -66,10 +81,32 @@ class ObjectLookup:
         """All PrivacyPolicies."""
         return cast("Sequence[Parsed[PrivacyPolicySpec]]", self._all("PrivacyPolicy", ""))
 
+    def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
+        """The PolicyExceptions that name this very job."""
+        return [e for e in self._all("PolicyException", "") if is_for(e, kind, namespace, name)]
+
+    def packs(self) -> Shelf:
+        """The built-in packs, and those in labelled ConfigMaps: which namespace is the operator's is not known here."""
+        if self._shelf is None:
+            self._shelf = shelf_of(raw for (kind, _, _), raw in self._raw.items() if kind == "ConfigMap" and is_pack(raw))
+        return self._shelf
+
     def claim(self, namespace: str, name: str) -> Claim | None:
         """A PersistentVolumeClaim, or None."""
         raw = self._raw.get(("PersistentVolumeClaim", namespace, name))
         return None if raw is None else claim_fact(raw)
+
+    def audit_retention_days(self) -> int | None:
+        """What the installation promises, as it was given; no object says it."""
+        return self._audit_retention_days
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """The entries of the labelled ConfigMaps of the operator's namespace; None when there is none."""
+        return attestations_of(
+            raw
+            for (kind, namespace, _), raw in sorted(self._raw.items())
+            if kind == "ConfigMap" and namespace == self._operator_namespace and is_register(raw)
+        )
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """The Datasets of this namespace and those granted to it."""

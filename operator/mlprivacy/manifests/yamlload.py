@@ -25,7 +25,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from mlprivacy.cli import jsonload, scalars
+from mlprivacy.manifests import jsonload, scalars
 
 MAX_FILE: Final = 16 * 1024 * 1024  # bytes read of one file
 MAX_EXPANDED: Final = 3 * 1024 * 1024  # bytes of one document after its aliases; the API server's limit of a request
@@ -76,15 +76,20 @@ def split_path(path: str) -> Iterator[str | int]:
         yield int(index) if index.isdecimal() and len(index) < 10 else name or index
 
 
-def load(text: str) -> list[Node]:
+def load(text: str, *, plain: bool = False, max_depth: int = MAX_DEPTH) -> list[Node]:
     """The documents of a file; empty ones are left out.
+
+    Args:
+        text: YAML or JSON.
+        plain: refuse what a text needs no more than a bomb does: anchors, aliases, merge keys and tags.
+        max_depth: levels of nesting, aliases included.
 
     Raises:
         LoadError: with a sentence and the place.
     """
     documents = []
     for chunk, offset in _chunks(text):
-        documents += _document(chunk, offset)
+        documents += _document(chunk, offset, plain=plain, max_depth=max_depth)
     return documents
 
 
@@ -127,22 +132,22 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
     yield "\n".join([*lines, ""]), offset
 
 
-def _document(chunk: str, offset: int) -> list[Node]:
+def _document(chunk: str, offset: int, *, plain: bool, max_depth: int) -> list[Node]:
     stripped = chunk.removeprefix("\ufeff")
     if stripped.lstrip().startswith("{"):
         try:
-            return [_of_json(item, offset) for item in jsonload.load(stripped, max_depth=MAX_DEPTH)]
+            return [_of_json(item, offset) for item in jsonload.load(stripped, max_depth=max_depth)]
         except jsonload.JsonError as problem:
             if problem.final:
                 raise LoadError(problem.message, problem.line + offset, problem.column) from None
             try:
-                return _yaml(stripped, offset)  # flow style YAML begins alike
+                return _yaml(stripped, offset, plain=plain, max_depth=max_depth)  # flow style YAML begins alike
             except LoadError as second:
                 error = second if second.line - offset > problem.line else None
                 if error is not None:
                     raise
                 raise LoadError(problem.message, problem.line + offset, problem.column) from None
-    return _yaml(stripped, offset)
+    return _yaml(stripped, offset, plain=plain, max_depth=max_depth)
 
 
 def _of_json(item: jsonload.Item, offset: int) -> Node:
@@ -162,9 +167,9 @@ def _of_json(item: jsonload.Item, offset: int) -> Node:
     return node
 
 
-def _yaml(chunk: str, offset: int) -> list[Node]:
+def _yaml(chunk: str, offset: int, *, plain: bool, max_depth: int) -> list[Node]:
     try:
-        return _Builder(offset).build(yaml.parse(chunk, Loader=_LOADER))
+        return _Builder(offset, plain=plain, max_depth=max_depth).build(yaml.parse(chunk, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         raise _syntax(error, chunk, offset) from None
     except yaml.YAMLError as error:  # a character that YAML does not have
@@ -204,8 +209,10 @@ class _Open:
 class _Builder:
     """Makes nodes from events without recursion, so that nesting is bounded by a count and not by the stack."""
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, *, plain: bool, max_depth: int) -> None:
         self._offset = offset
+        self._plain = plain
+        self._max_depth = max_depth
         self._anchors: dict[str, Node | None] = {}
         self._stack: list[_Open] = []
         self._roots: list[Node] = []
@@ -232,6 +239,9 @@ class _Builder:
     def _node(self, event: NodeEvent) -> None:
         if self._ended and not self._stack:
             raise self._fail(_AFTER_DOTS, event)
+        if self._plain and (event.anchor is not None or getattr(event, "tag", None)):
+            what = "anchors and aliases are" if event.anchor is not None else "tags are"
+            raise self._fail(f"{what} not accepted here; write the value out", event)
         if isinstance(event, AliasEvent):
             self._add(self._aliased(event), event, alias=True)
         elif isinstance(event, ScalarEvent):
@@ -246,8 +256,8 @@ class _Builder:
                 raise self._fail(f"the tag {tag[:40]} is not accepted; write plain maps and lists", event)
             if self._awaits_key():
                 raise self._fail("a map or a list can not be a key", event)
-            if len(self._stack) >= MAX_DEPTH:
-                raise self._fail(f"it is nested deeper than {MAX_DEPTH} levels", event)
+            if len(self._stack) >= self._max_depth:
+                raise self._fail(f"it is nested deeper than {self._max_depth} levels", event)
             if event.anchor:
                 self._anchors[event.anchor] = None
             value: Any = {} if kind == "map" else []
@@ -298,6 +308,8 @@ class _Builder:
         top = self._stack[-1]
         if self._awaits_key():
             merge = isinstance(event, ScalarEvent) and event.value == "<<" and event.implicit[0] and not alias
+            if merge and self._plain:
+                raise LoadError("the key '<<' is not accepted here; write the values out", node.line, node.column)
             if merge:
                 top.merging = True
             else:
