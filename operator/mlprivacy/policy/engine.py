@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from mlprivacy.policy.packs import BASELINE, Pack
 from mlprivacy.policy.people import requester_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
+from mlprivacy.policy.rules import rules_by_id
 from mlprivacy.policy.rules.network.egress import readable
 from mlprivacy.policy.standing import Standing, standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
@@ -120,7 +121,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     if under.regime is not None:
         findings += custom.findings(case, under.custom, under.regime)
 
-    ordered = tuple(sorted(findings, key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
+    ordered = tuple(sorted(_without_doubles(findings), key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
     verdict = _verdict(ordered)
     return Decision(
         verdict=verdict,
@@ -184,6 +185,7 @@ def _resolved(
         case = replace(case, consent_scope=_own_scope(case, spec, resolver))
     for text in resolver.expiries:
         case.expires(parse_time(text))
+    case.touched.update(under.rests_on)
     for moment in under.changes[kind]:
         case.expires(moment)
     return case, resolver, under
@@ -245,6 +247,8 @@ def _found(
             effective = Action.HOLD
         if item.boundary and effective.rank < Action.HOLD.rank:
             effective = Action.HOLD
+        if item.note and effective.rank > Action.WARN.rank:
+            effective = Action.WARN
         yield Finding(
             rule=rule.id,
             action=effective,
@@ -260,6 +264,21 @@ def _found(
         )
 
 
+def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings without those of which another rule says the same of the same field better, and as strictly."""
+    refined = {f.rule: rule.refines for f in findings if (rule := rules_by_id().get(f.rule)) is not None and rule.refines}
+    if not refined:
+        yield from findings
+        return
+    rough = {(f.rule, f.path): f.action.rank for f in findings if f.rule in refined.values()}
+    fine = {(refined[f.rule], f.path): f.action.rank for f in findings if f.rule in refined}
+    for item in findings:
+        weaker = item.rule in refined and rough.get((str(refined[item.rule]), item.path), -1) > item.action.rank
+        said = fine.get((item.rule, item.path), -1) >= item.action.rank
+        if not weaker and not said:
+            yield item
+
+
 def _verdict(findings: Iterable[Finding]) -> Verdict:
     actions = {f.action for f in findings}
     if Action.DENY in actions:
@@ -273,6 +292,7 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
     memory = False
     ttl: int | None = None
     regions: set[str] | None = None
+    rdma: set[str] | None = None
     for item in obligations:
         match item.demand:
             case Demand.EGRESS:
@@ -284,6 +304,8 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
             case Demand.REGIONS:
                 names = {n for n in str(item.value).split(",") if n}
                 regions = names if regions is None else regions & names
+            case Demand.RDMA:
+                rdma = (rdma or set()) | {n for n in str(item.value).split(",") if n}
     allow = tuple(e for e in case.words("egress", "allow") if readable(e)) if egress == "Allowlist" else ()
     return Obligations(
         egress=egress or "Sealed",
@@ -291,6 +313,7 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
         scratch_in_memory=memory,
         ttl_seconds=ttl,
         regions=None if regions is None else tuple(sorted(regions)),
+        rdma_removed=None if rdma is None else tuple(sorted(rdma)),
     )
 
 

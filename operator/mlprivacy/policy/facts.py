@@ -15,6 +15,7 @@ from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.policy.custom import Key, Outcome
+from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
 from mlprivacy.policy.packs import Pack, built_in_packs, built_in_shelf
 
 
@@ -64,6 +65,7 @@ class Facts:
     packs: Mapping[str, Pack] = field(default_factory=built_in_packs)
     bad_packs: Mapping[str, str] = field(default_factory=lambda: built_in_shelf().bad)  # of users: name and why not
     claims: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
+    fabric: Fabric = UNKNOWN  # devices and further networks, for jobs that ask for any
     visible_datasets: tuple[str, ...] = ()
     capabilities: frozenset[Capability] = IN_FORCE
     audit_retention_days: int | None = None

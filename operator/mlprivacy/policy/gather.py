@@ -14,6 +14,8 @@ from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.fabric.asks import Asks, asks_of
+from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
 from mlprivacy.policy.facts import IN_FORCE, Capability, Claim, Facts
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.resolve import find_grant
@@ -56,6 +58,9 @@ class Lookup(Protocol):
 
     def attestations(self) -> Mapping[str, str] | None:
         """Until when each person's privacy training counts; None when there is no register."""
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """What is known of the devices and further networks that a job of this namespace asks for."""
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """``namespace/name`` of every Dataset that a job of this kind in this namespace may know of."""
@@ -136,6 +141,7 @@ def select_facts(
     consent_scopes: dict[tuple[str, str], Parsed[ConsentScopeSpec]] = {}
     grants = {name: tuple(given) for name in sorted(owners - {asked.namespace}) if (given := lookup.grants(name))}
     shelf = lookup.packs()
+    asks = asks_of(_mapping(raw.get("spec")).get("template"), asked.namespace)
     facts = Facts(
         now=now,
         namespaces=namespaces,
@@ -154,6 +160,7 @@ def select_facts(
             for name in asked.claims
             if (claim := lookup.claim(asked.namespace, name)) is not None
         },
+        fabric=lookup.fabric(asks, asked.namespace) if asks.looks_further else UNKNOWN,
         capabilities=capabilities,
         audit_retention_days=lookup.audit_retention_days(),
         attestations=lookup.attestations(),

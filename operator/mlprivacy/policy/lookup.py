@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from mlprivacy.api.base import Parsed, parse_spec
@@ -14,13 +14,16 @@ from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.policy.exceptions import is_for
+from mlprivacy.policy.fabric.asks import Asks
+from mlprivacy.policy.fabric.objects import CLUSTER_SCOPED as FABRIC_CLUSTER_SCOPED
+from mlprivacy.policy.fabric.objects import Fabric, select
 from mlprivacy.policy.facts import Claim
 from mlprivacy.policy.gather import claim_fact, granted_datasets
 from mlprivacy.policy.pack_check import is_pack, shelf_of
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.people import attestations_of, is_register
 
-CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PolicyException", "PrivacyPolicy"})
+CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PolicyException", "PrivacyPolicy"}) | FABRIC_CLUSTER_SCOPED
 
 
 class ObjectLookup:
@@ -37,7 +40,10 @@ class ObjectLookup:
         default_namespace: str = "default",
         operator_namespace: str = "mlprivacy-system",
         audit_retention_days: int | None = None,
+        complete: Collection[str] = (),
     ) -> None:
+        """`complete` are kinds of which these are all objects: of others none among them means *not known*."""
+        self._complete = frozenset(complete)
         self._operator_namespace = operator_namespace
         self._audit_retention_days = audit_retention_days
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
@@ -95,6 +101,15 @@ class ObjectLookup:
         """A PersistentVolumeClaim, or None."""
         raw = self._raw.get(("PersistentVolumeClaim", namespace, name))
         return None if raw is None else claim_fact(raw)
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """Devices and further networks. A kind of which no object is given is not known, unless it is complete."""
+
+        def source(kind: str) -> list[Mapping[str, Any]] | None:
+            found = [raw for (k, _, _), raw in self._raw.items() if k == kind]
+            return found or ([] if kind in self._complete else None)
+
+        return select(asks, namespace, source)
 
     def audit_retention_days(self) -> int | None:
         """What the installation promises, as it was given; no object says it."""
