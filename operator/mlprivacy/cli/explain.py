@@ -37,7 +37,7 @@ def command(
     mlprivacy explain --rules
     mlprivacy explain purpose-limitation
 
-    Explains; does not judge: the exit code is 0 whatever the decision is, and 2 when there is nothing to explain.
+    `mlprivacy rules` lists and describes the rules, too. Explains; does not judge: the exit code is 0 whatever the decision is, and 2 when there is nothing to explain.
     """
     if list_rules:
         if subject or files:
@@ -57,7 +57,7 @@ def _rules(output: str) -> None:
     from mlprivacy.cli import ruledocs  # noqa: PLC0415
 
     if output == "json":
-        _json([ruledocs.as_json(rule) for rule in ruledocs.rules()])
+        _json(ruledocs.all_json())
     else:
         for line in ruledocs.table():
             click.echo(line)
@@ -66,11 +66,10 @@ def _rules(output: str) -> None:
 def _rule(name: str, output: str) -> None:
     from mlprivacy.cli import ruledocs  # noqa: PLC0415
 
-    rule = ruledocs.find(name)
     if output == "json":
-        _json(ruledocs.as_json(rule))
+        _json(ruledocs.json_of(name))
     else:
-        for line in ruledocs.page(rule):
+        for line in ruledocs.page_of(name):
             click.echo(line)
 
 
@@ -82,7 +81,8 @@ def _files(
     found = objects.read(files, default_namespace=namespace)
     if found.bad:
         raise CliError("\n       ".join(str(bad) for bad in found.bad))
-    judgement = offline.judge(found, offline.Settings(offline.parse_now(how[0]), {}, how[1]))
+    with offline.custom_rules() as custom:
+        judgement = offline.judge(found, offline.Settings(offline.parse_now(how[0]), {}, how[1]), custom)
     wanted = subject.partition("/")[2] or subject if subject else None
     explained = [
         explanation.Explanation(item.what, decision, place=str(item.place))

@@ -94,6 +94,10 @@ class Regime:
                 found.append(line.action_at(now, rule.action))
         return max(found, key=lambda action: action.rank, default=None)
 
+    def action_of(self, policy: Parsed[PrivacyPolicySpec], action: Action) -> Action:
+        """What a breach does here that this one policy gives this action: its custom rules are nobody else's."""
+        return self._softened(action, softer(policy.spec.mode, self.ceiling) if policy.spec else self.ceiling)
+
     @staticmethod
     def _softened(action: Action, mode: Mode) -> Action:
         if mode == "Enforce":

@@ -12,8 +12,9 @@ from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy import custom, exceptions
 from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
-from mlprivacy.policy.packs import BASELINE, Pack
+from mlprivacy.policy.packs import BASELINE, Pack, built_in_packs
 from mlprivacy.policy.parameters import BadParameter, strictest_of
 from mlprivacy.policy.rule import ParameterValue, Raised, Rule, missing
 from mlprivacy.policy.rules import all_rules, rules_by_id
@@ -38,6 +39,7 @@ class Standing:
     problems: tuple[Raised, ...]  # those of the regime, then those of the packs
     packs: tuple[Pack, ...]  # those in force: what the policies name, then the baseline
     rules: Mapping[str, tuple[Rule, ...]]  # by the kind of job
+    rests_on: frozenset[Dependency]  # the packs of users that the policies name, there or not
     changes: Mapping[str, tuple[datetime, ...]]  # by the kind of job: when a rule's action changes by date alone
     parameters: Mapping[tuple[str, str], ParameterValue]
     bad: tuple[BadParameter, ...]
@@ -90,6 +92,7 @@ def _make(names: tuple[str, ...], facts: Facts) -> Standing:
         problems=(*problems, *pack_problems),
         packs=tuple(packs),
         rules={kind: tuple(rule for rule in rules if kind in rule.applies_to) for kind in _KINDS},
+        rests_on=_named(regime.policies) if regime else frozenset(),
         changes={kind: _changes(packs, [rule.id for rule in rules if kind in rule.applies_to]) for kind in _KINDS},
         parameters=parameters,
         bad=bad,
@@ -211,6 +214,12 @@ def _active_rules(
     asked = {line.id for pack in packs for line in pack.rules}
     asked |= {override.id for policy in policies if policy.spec is not None for override in policy.spec.rules}
     return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
+
+
+def _named(policies: Iterable[Parsed[PrivacyPolicySpec]]) -> frozenset[Dependency]:
+    """The packs of users that these policies name; built-in ones never change under a running process."""
+    named = {ref.name for policy in policies if policy.spec is not None for ref in policy.spec.packs}
+    return frozenset(Dependency("Pack", "", name) for name in named - built_in_packs().keys())
 
 
 def _changes(packs: Iterable[Pack], rules: Iterable[str]) -> tuple[datetime, ...]:
