@@ -35,6 +35,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "a pod did not get past its seal, so nothing of the user's ran in it: attempt, pod, reason, the probe's exit "
         "code and sentence",
     ),
+    "exception-used": (
+        "controller",
+        "an attempt that only a PolicyException let run: its rule, ticket and end, who asked, who approved, the job and "
+        "the attempt. The receipt is held before the Job or Deployment is created; once for each job's uid and attempt",
+    ),
     "admission-decision": (
         "admission",
         "what admission answered: operation, verdict, digest, rules. Sent without waiting, so one may be lost",

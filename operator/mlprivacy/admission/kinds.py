@@ -15,11 +15,14 @@ from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import GROUP
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
+from mlprivacy.policy.exceptions import exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
+from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
@@ -32,6 +35,9 @@ class FactSource(Protocol):
 
     async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
         """The facts that the decision about this raw job rests on."""
+
+    def packs(self) -> Shelf:
+        """The packs there are."""
 
     async def known(self, keys: Collection[Key]) -> Collection[Key]:
         """Those of the objects that exist."""
@@ -61,9 +67,13 @@ async def judge_kind(
         return refuse(wording.lines(wording.field_lines(parsed.errors)), 422, "Invalid")
     if isinstance(parsed.spec, PrivacyPolicySpec) and (wrong := policy_errors(parsed.spec)):
         return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
+    if isinstance(parsed.spec, PolicyExceptionSpec) and (wrong := exception_errors(parsed.spec)):
+        return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
     found = [*_unknown_fields(parsed)]
+    if isinstance(parsed.spec, PolicyExceptionSpec):
+        found += wording.field_lines(exception_warnings(parsed.spec, now))
     if isinstance(parsed.spec, PrivacyPolicySpec):
-        found += wording.field_lines(policy_warnings(parsed.spec))
+        found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
 

@@ -67,6 +67,10 @@ class FindingStatus(ApiModel):
         ATOMIC,
     ]
     pack: Annotated[str | None, Field(default=None, max_length=63, description="pack that asked for the rule.")]
+    exception: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="exception that turned a refusal into this warning."),
+    ]
 
 
 class DecisionStatus(ApiModel):
@@ -118,6 +122,15 @@ class WorkloadStatus(ApiModel):
             default=None,
             description="assurance achieved and required. Controls satisfied, never a statement about the law.",
         ),
+    ]
+    exceptions: Annotated[
+        tuple[Annotated[str, Field(max_length=63)], ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="exceptions are the PolicyExceptions without which the job would be refused.",
+        ),
+        ATOMIC,
     ]
     attempt: Annotated[
         Integer | None, Field(default=None, ge=0, description="attempt is the number of the newest attempt, from 1.")

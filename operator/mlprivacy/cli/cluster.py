@@ -20,6 +20,7 @@ from mlprivacy.kube.resources import (
     NAMESPACES,
     OURS,
     PERSISTENTVOLUMECLAIMS,
+    POLICYEXCEPTIONS,
     PRIVACYPOLICIES,
     Resource,
 )
@@ -27,7 +28,7 @@ from mlprivacy.policy.gather import references
 from mlprivacy.policy.lookup import ObjectLookup
 
 T = TypeVar("T")
-_SOURCES = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES)
+_SOURCES = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
 
 
 def run(kubeconfig: str | None, work: Callable[[KubeClient], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprivacy.cli import style
 from mlprivacy.cli.errors import CliError
+from mlprivacy.cli.offline import trust_note
 from mlprivacy.policy import assurance
 from mlprivacy.policy.facts import IN_FORCE
 from mlprivacy.policy.model import Decision, Dependency
@@ -69,6 +70,8 @@ class Explanation:
 
     def notes(self) -> Iterator[str]:
         """What a reader must know to trust this."""
+        if self.place and self.decision.exceptions:
+            yield trust_note(self.decision.exceptions)
         for sentence in self.unread:
             yield f"{sentence}, so this decision may be held for what the operator does see."
         stored = self.status.get("decision")

@@ -87,6 +87,7 @@ def _finding(judged: Judged, finding: Finding, used: list[str]) -> dict[str, Any
         f"{item.what} {finding.path}",
     )
     result["properties"] = {
+        **({"exception": finding.exception} if finding.exception else {}),
         "object": item.what,
         "action": finding.action.value,
         "reason": finding.reason.value,

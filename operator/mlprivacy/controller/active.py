@@ -16,9 +16,11 @@ from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
 from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.packs import Packs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
 from mlprivacy.controller.report import Reporter
@@ -28,7 +30,7 @@ from mlprivacy.controller.sweep import Sweep
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
-from mlprivacy.kube.facts import FactStore, matters, touched_by
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters, touched_by
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -62,7 +64,10 @@ class Controller:
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         effects = Effects(client, config, self._store, children.wrote)
         self._announcer = Announcer(EventRecorder(client, "mlprivacy.dev/controller", identity))
-        reporter = Reporter(effects, Receipts(collector), self._announcer, _utc_now)
+        receipts = Receipts(collector)
+        reporter = Reporter(effects, receipts, self._announcer, _utc_now)
+        self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
+        self._packs = Packs(facts, self._announcer)
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,
@@ -72,7 +77,8 @@ class Controller:
             children=children,
             effects=effects,
             reporter=reporter,
-            surrounder=Surrounder(settings, children, effects, reporter),
+            surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
+            exceptions=self._exceptions,
             now=_utc_now,
             hears=self._heartbeats.silence,
         )
@@ -131,6 +137,11 @@ class Controller:
         try:
             if key.kind in INPUT_KINDS or key.kind == "Namespace":
                 after = await self._inputs.reconcile(key)
+            elif key.kind == PACKS:
+                self._packs.look(key.name)
+                after = None
+            elif key.kind == EXCEPTION:
+                after = await self._exceptions.reconcile(key)
             else:
                 after = await self._reconciler.job(key)
         except ApiError as error:
@@ -160,6 +171,8 @@ class Controller:
             self._queue.add(key)
         elif self._store.put({**obj, "kind": kind}):
             self._queue.add(key)
+        for exception in self._facts.exceptions(*key):
+            self._queue.add(JobKey(EXCEPTION, "", exception.name))
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -180,11 +193,23 @@ class Controller:
             self._queue.add(owner)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
-        self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
+        if changed.kind != ATTESTATIONS:  # a register is no object of ours: nothing is written on it
+            self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
         for key in self._index.resting_on(touched_by(changed)):
             self._queue.add(key)
+        if changed.kind == EXCEPTION:
+            for one in (old, new):
+                if one is not None:  # the job rests on it from now on, or did until now
+                    workload = one["spec"]["workload"]
+                    self._queue.add(JobKey(workload["kind"], workload["namespace"], workload["name"]))
+        if changed.kind in ("PrivacyPolicy", "Namespace"):
+            for _, name in self._facts.informers[EXCEPTION].keys(None):
+                self._queue.add(JobKey(EXCEPTION, "", name))
+        if changed.kind == PACKS:  # a policy says whether its packs are there
+            for _, name in self._facts.informers["PrivacyPolicy"].keys(None):
+                self._queue.add(JobKey("PrivacyPolicy", "", name))
         if changed.kind in ("DataClass", "ConsentScope"):
             for namespace, name in self._facts.informers["Dataset"].keys(None):
                 self._queue.add(JobKey("Dataset", namespace, name))

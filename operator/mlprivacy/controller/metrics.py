@@ -27,6 +27,9 @@ UNSEALED = Counter(
 SILENT = Counter(
     "mlprivacy_sidecar_silent_total", "Times that the sidecar of a running job was not heard any more.", ["kind"]
 )
+EXCEPTION_USES = Counter(
+    "mlprivacy_exception_uses_total", "Attempts that only a PolicyException let run, by the rule excepted.", ["rule"]
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

@@ -15,6 +15,7 @@ from mlprivacy.controller import metrics, observe
 from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
+from mlprivacy.controller.exceptions import Exceptions
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.sealing import SEAL_REASONS
@@ -51,6 +52,7 @@ class Reconciler:
     surrounder: Surrounder
     now: Callable[[], datetime]
     hears: observe.Hears
+    exceptions: Exceptions
 
     async def job(self, key: JobKey) -> float | None:
         """Reconcile one job; the seconds until it wants another look, or None.
@@ -87,6 +89,8 @@ class Reconciler:
         complete = await self.reporter.report(key, raw, decision, outcome)
         self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
+        if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
+            complete = await self.exceptions.count(raw, decision, plan.attempt) and complete
         if outcome.finished_at:
             self.surrounder.stamps.drop(key)
         return _next_look(decision, plan, outcome, now, complete=complete)

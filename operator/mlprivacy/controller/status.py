@@ -15,7 +15,8 @@ from mlprivacy.policy.model import Decision, Verdict
 
 FINDINGS_SHOWN = 16
 CITATIONS_SHOWN = 16
-_LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63}
+EXCEPTIONS_SHOWN = 16
+_LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63, "exception": 63}
 _REFERENCE_REASONS = frozenset(
     {
         Reason.DATASET_NOT_FOUND,
@@ -72,6 +73,7 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
             "digest": decision.digest,
             "findings": [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]],
         },
+        "exceptions": list(decision.exceptions[:EXCEPTIONS_SHOWN]) if decision.verdict is Verdict.ALLOW else [],
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
         "attempt": outcome.attempt or None,
         "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
@@ -142,10 +144,13 @@ def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]
 
 def _accepted(decision: Decision) -> Tri:
     if decision.verdict is Verdict.ALLOW:
+        if decision.exceptions:
+            accepted = f"it runs by exception only ({', '.join(decision.exceptions)}). {_sentences(decision)}"
+            return "True", Reason.ALLOWED_BY_EXCEPTION, accepted
         if decision.warnings:
             return "True", Reason.ALLOWED_WITH_WARNINGS, _sentences(decision)
-        if decision.findings:
-            noted = " ".join(f.sentence() for f in decision.findings[:4])
+        if noteworthy := [f for f in decision.findings if f.reason is not Reason.RECORDED]:
+            noted = " ".join(f.sentence() for f in noteworthy[:4])
             return "True", Reason.ALLOWED_WITH_FINDINGS, f"recorded only, since the mode is Audit. {noted}"
         return "True", Reason.ALLOWED, "the decision allows the job; controls satisfied, which is no legal advice"
     if decision.verdict is Verdict.DENY:

@@ -64,13 +64,23 @@ def _ours(plural: str, kind: str, *, namespaced: bool) -> Resource:
 
 DATACLASSES: Final = _ours("dataclasses", "DataClass", namespaced=False)
 PRIVACYPOLICIES: Final = _ours("privacypolicies", "PrivacyPolicy", namespaced=False)
+POLICYEXCEPTIONS: Final = _ours("policyexceptions", "PolicyException", namespaced=False)
 DATASETS: Final = _ours("datasets", "Dataset", namespaced=True)
 DATASETGRANTS: Final = _ours("datasetgrants", "DatasetGrant", namespaced=True)
 CONSENTSCOPES: Final = _ours("consentscopes", "ConsentScope", namespaced=True)
 TRAININGJOBS: Final = _ours("trainingjobs", "TrainingJob", namespaced=True)
 INFERENCEJOBS: Final = _ours("inferencejobs", "InferenceJob", namespaced=True)
 
-OURS: Final = (DATACLASSES, PRIVACYPOLICIES, DATASETS, DATASETGRANTS, CONSENTSCOPES, TRAININGJOBS, INFERENCEJOBS)
+OURS: Final = (
+    DATACLASSES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    TRAININGJOBS,
+    INFERENCEJOBS,
+)
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", False, "Namespace")
 NODES: Final = Resource("", "v1", "nodes", False, "Node")
