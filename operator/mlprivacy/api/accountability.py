@@ -82,13 +82,11 @@ class ImpactAssessment(ApiModel):
 
 
 class HighRisk(ApiModel):
-    """Says that the system is a high-risk one, and holds what such a system needs. What is not there yet is left out."""
+    """Says that the system is a high-risk one. What is not there yet is left out."""
 
     rights_assessment: Annotated[
         HttpsUrl | None,
-        Field(
-            default=None, description="rightsAssessment is the address of the assessment of fundamental rights."
-        ),
+        Field(default=None, description="rightsAssessment is the address of the assessment of fundamental rights."),
     ]
     oversight_contact: Annotated[
         str | None,
