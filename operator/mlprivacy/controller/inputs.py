@@ -23,7 +23,6 @@ from mlprivacy.kube.conditions import same_conditions, set_condition
 from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import OURS
-from mlprivacy.policy.packs import built_in_packs
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
@@ -114,8 +113,11 @@ class Inputs:
                 if self._facts.parsed("ConsentScope", parsed.namespace or "", scope) is None:
                     yield f"The ConsentScope {scope} does not exist (yet), so jobs that rest on it hold."
         elif isinstance(spec, PrivacyPolicySpec):
+            shelf = self._facts.packs()
             for pack in spec.packs:
-                if pack.name != "baseline" and pack.name not in built_in_packs():
+                if pack.name in shelf.bad and pack.name not in shelf.packs:
+                    yield f"The pack {pack.name} can not be used, so jobs under this policy hold: {shelf.bad[pack.name]}."
+                elif pack.name not in shelf.packs:
                     yield f"The pack {pack.name} is not installed, so jobs under this policy hold."
             for override in spec.rules:
                 if override.id not in rules_by_id():

@@ -12,6 +12,7 @@ from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY,
 from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.fabric import FabricStore
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
 from mlprivacy.kube.informer import Indexer, Informer, compact, identity_and_labels
@@ -140,6 +141,7 @@ class FactStore:
         """Grows with every change that a decision could rest on; equal versions mean equal facts, but for claims."""
         for kind, informer in self.informers.items():
             informer.on_change(self._follow(kind))
+        self._fabric = FabricStore(client, self._fabric_changed, **informer_options)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +152,7 @@ class FactStore:
 
     async def stop(self) -> None:
         """End the watches; the copies keep answering."""
-        await asyncio.gather(*(informer.stop() for informer in self.informers.values()))
+        await asyncio.gather(self._fabric.stop(), *(informer.stop() for informer in self.informers.values()))
 
     async def run(self) -> None:
         """Keep the facts up to date until cancelled."""
@@ -319,6 +321,14 @@ class FactStore:
             registers = (informer.get(namespace, name) for namespace, name in sorted(informer.keys(None)))
             self._attestations = (attestations_of(raw for raw in registers if raw is not None),)
         return self._attestations[0]
+
+    def fabric(self, kind: str) -> list[Object] | None:
+        """All objects of one kind that decides over RDMA devices and further networks; None: not known."""
+        return self._fabric.source(kind)
+
+    def _fabric_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
+        self.version += 1
+        self._told(changed, old, new)
 
     def _keep(self, key: Key, value: Any) -> None:
         if len(self._parsed) >= PARSED_MAX:

@@ -10,6 +10,8 @@ from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.fabric.asks import Asks
+from mlprivacy.policy.fabric.objects import Fabric, select
 from mlprivacy.policy.facts import Claim
 from mlprivacy.policy.gather import claim_fact, granted_datasets
 from mlprivacy.policy.packs import Shelf
@@ -51,6 +53,9 @@ class Copies(Protocol):
 
     def attestations(self) -> Mapping[str, str] | None:
         """The register of people's training."""
+
+    def fabric(self, kind: str) -> Sequence[Mapping[str, Any]] | None:
+        """All objects of one kind that decides over RDMA devices and further networks."""
 
     def dataset_names(self, namespace: str) -> Sequence[str]:
         """Names of the Datasets of a namespace."""
@@ -109,6 +114,10 @@ class View:
         """A PersistentVolumeClaim; always read, never cached."""
         raw = self._miss(("PersistentVolumeClaim", namespace, name))
         return None if raw is None else claim_fact(raw)
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """What the copies hold of the devices and further networks that a job asks for."""
+        return select(asks, namespace, self._copies.fabric)
 
     def audit_retention_days(self) -> int | None:
         """What the installation promises of its audit log."""

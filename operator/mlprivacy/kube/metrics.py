@@ -14,6 +14,9 @@ CACHE_STALENESS: Final = Gauge(
 CACHE_OBJECTS: Final = Gauge("mlprivacy_cache_objects", "Objects in this cache.", ["resource"])
 CACHE_SYNCED: Final = Gauge("mlprivacy_cache_synced", "1 once the first complete list was read.", ["resource"])
 CACHE_RELISTS: Final = Counter("mlprivacy_cache_lists_total", "Complete lists read for this cache.", ["resource"])
+BAD_PACKS: Final = Gauge(
+    "mlprivacy_bad_packs", "Packs of users, in ConfigMaps of the operator's namespace, that can not be used."
+)
 QUEUE_DEPTH: Final = Gauge("mlprivacy_queue_depth", "Keys that wait to be processed.", ["queue"])
 CERTIFICATE_DAYS: Final = Gauge(
     "mlprivacy_certificate_days_left", "Days until this certificate expires; negative when it has.", ["name"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mlprivacy.api.base import FieldError
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
-from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.packs import Shelf, built_in_shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
@@ -33,18 +31,20 @@ def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
     return tuple(errors)
 
 
-def policy_warnings(spec: PrivacyPolicySpec, packs: Mapping[str, Pack] | None = None) -> tuple[FieldError, ...]:
+def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tuple[FieldError, ...]:
     """What can be mended without changing the policy (a pack may be installed later), and holds jobs until then."""
-    installed = built_in_packs() if packs is None else packs
-    found = [
-        FieldError(
-            f"spec.packs[{index}].name",
-            f"the pack {ref.name} is not installed (there are: {', '.join(sorted(installed))}); jobs under this policy "
-            "hold until it is",
+    there = built_in_shelf() if shelf is None else shelf
+    found = []
+    for index, ref in enumerate(spec.packs):
+        if ref.name in there.packs:
+            continue
+        known = ", ".join(sorted(there.packs))
+        why = (
+            f"the pack {ref.name} can not be used ({there.bad[ref.name]}); jobs under this policy hold until it can"
+            if ref.name in there.bad
+            else f"the pack {ref.name} is not installed (there are: {known}); jobs under this policy hold until it is"
         )
-        for index, ref in enumerate(spec.packs)
-        if ref.name != "baseline" and ref.name not in installed
-    ]
+        found.append(FieldError(f"spec.packs[{index}].name", why))
     if spec.custom:
         found.append(
             FieldError(

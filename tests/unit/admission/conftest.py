@@ -17,6 +17,7 @@ from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.policy.packs import Shelf
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OBJECTS = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text(encoding="utf-8"))["items"]
@@ -56,6 +57,9 @@ class World:
     async def known(self, keys: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
         there = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in self.objects}
         return there & set(keys)
+
+    def packs(self) -> Shelf:
+        return ObjectLookup(self.objects).packs()
 
     def labels(self, name: str) -> Mapping[str, str] | None:
         return ObjectLookup(self.objects).namespace_labels(name)

@@ -34,7 +34,7 @@ async def test_a_refusal_names_rule_field_remedy_and_law(world) -> None:
     assert (answer["status"]["code"], answer["status"]["reason"]) == (403, "Forbidden")
     line = next(text for text in answer["status"]["message"].splitlines() if text.startswith("purpose-limitation: "))
     assert "spec.purpose: the purpose marketing.advertising is not among those of" in line
-    assert "[GDPR 5(1)(b), GDPR 6(4)]" in line
+    assert "[GDPR 5(1)(b), GDPR 6(4), " in line
     assert "To fix it: " in line
     assert answer["auditAnnotations"]["verdict"] == "Deny"
     assert "purpose-limitation" in answer["auditAnnotations"]["rules"]

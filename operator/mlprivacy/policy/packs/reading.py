@@ -29,7 +29,10 @@ def read_pack(text: str) -> Pack:
     Raises:
         PackError: with a sentence and the line.
     """
-    size = len(text.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise PackError("there is half of a surrogate pair in it, which is no character") from None
     if size > MAX_BYTES:
         raise PackError(f"the pack is {size // 1024} KiB, and {MAX_BYTES // 1024} KiB is the most; split it")
     try:
