@@ -11,9 +11,15 @@ from typing import Any, Final
 
 from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
-from mlprivacy.api.names import API_VERSION, GROUP
+from mlprivacy.api.names import API_VERSION, GROUP, PACK_KEY
 from mlprivacy.manifests import yamlload
 from mlprivacy.manifests.yamlload import LoadError, Node
+from mlprivacy.policy.pack_check import is_pack, pack_errors, user_pack
+from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs.reading import PackError, read_pack
+from mlprivacy.policy.fabric.objects import KINDS as FABRIC_KINDS
+from mlprivacy.policy.fabric.objects import SHARED_CONFIG
+from mlprivacy.policy.lookup import CLUSTER_SCOPED
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"
@@ -94,15 +100,20 @@ class Objects:
     bad: list[BadInput] = field(default_factory=list)
     foreign: int = 0
     files: int = 0
+    packs: dict[str, Pack] = field(default_factory=dict)  # those of files that are a pack themselves
+    take_packs: bool = False
 
     def of(self, *kinds: str) -> list[Item]:
         """The objects of these kinds."""
         return [item for item in self.items if item.kind in kinds]
 
 
-def read(paths: Iterable[str], *, default_namespace: str = "default") -> Objects:
-    """Everything in these files and folders; ``-`` is the standard input. Problems are collected, never raised."""
-    found = Objects()
+def read(paths: Iterable[str], *, default_namespace: str = "default", packs: bool = False) -> Objects:
+    """Everything in these files and folders; ``-`` is the standard input. Problems are collected, never raised.
+
+    With ``packs`` a file may also hold a pack itself, outside any ConfigMap.
+    """
+    found = Objects(take_packs=packs)
     for path in dict.fromkeys(paths):
         if path == STDIN:
             _read(found, "stdin", sys.stdin.buffer.read(yamlload.MAX_FILE + 1), default_namespace)
@@ -134,9 +145,28 @@ def _read(found: Objects, file: str, content: bytes, default_namespace: str) -> 
     except LoadError as error:
         found.bad.append(BadInput(Place(file, error.line, error.column), error.message))
         return
+    if found.take_packs and len(documents) == 1 and _is_pack(documents[0].value):
+        _pack(found, file, yamlload.decode(content))
+        return
     for document in documents:
         for node in _expanded(document):
             _object(found, file, node, default_namespace)
+
+
+def _is_pack(value: Any) -> bool:
+    return isinstance(value, dict) and "rules" in value and "kind" not in value and "apiVersion" not in value
+
+
+def _pack(found: Objects, file: str, text: str) -> None:
+    try:
+        pack = read_pack(text)
+    except PackError as error:
+        found.bad.append(BadInput(Place(file, error.line, int(error.line > 0)), error.message, "the pack"))
+        return
+    found.bad += [BadInput(Place(file), message, f"the pack {pack.name}") for message in pack_errors(pack)]
+    if pack.name in found.packs and found.packs[pack.name] != pack:
+        found.bad.append(BadInput(Place(file), "is given twice, in two versions; remove one", f"the pack {pack.name}"))
+    found.packs[pack.name] = pack
 
 
 def _expanded(node: Node) -> Iterator[Node]:
@@ -161,7 +191,8 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         return
     kind, api_version = raw["kind"], raw["apiVersion"]
     info = kind_named(kind) if api_version.split("/")[0] == GROUP else None
-    core = api_version == "v1" and kind in ("Namespace", "PersistentVolumeClaim")
+    core = api_version == "v1" and (kind in ("Namespace", "PersistentVolumeClaim") or _labelled_config(raw))
+    core = core or _fabric(raw)
     if api_version.split("/")[0] != GROUP and not core:
         found.foreign += 1
         return
@@ -173,7 +204,7 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         return
     metadata = raw.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    namespaced = info.namespaced if info is not None else kind == "PersistentVolumeClaim"
+    namespaced = info.namespaced if info is not None else kind not in CLUSTER_SCOPED
     name, namespace = _name(metadata), _namespace(metadata, namespaced, default_namespace)
     if not name:
         problems.append(("metadata.name", "is missing"))
@@ -185,7 +216,30 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         problems += [(e.path, e.message) for e in (*parsed.errors, *parsed.unknown)]
         item = Item(item.raw, node, file, kind, namespace, name, parsed)
     found.bad += [BadInput(item.place_of(path), message, item.what, path) for path, message in problems]
+    if kind == "ConfigMap" and is_pack(raw):
+        try:
+            user_pack(item.raw)
+        except PackError as error:
+            at = item.place_of(f"data[{PACK_KEY}]")
+            line = at.line + error.line if error.line else at.line  # its text begins below the key
+            found.bad.append(BadInput(Place(file, line, at.column), error.message, item.what, f"data[{PACK_KEY}]"))
     found.items.append(item)
+
+
+def _fabric(raw: Mapping[str, Any]) -> bool:
+    """An object of another project that decides over RDMA devices and further networks; any version of it."""
+    group, _, _ = str(raw["apiVersion"]).rpartition("/")
+    metadata = raw.get("metadata")
+    shared = isinstance(metadata, dict) and metadata.get("name") == SHARED_CONFIG
+    return FABRIC_KINDS.get(raw["kind"]) == group and (raw["kind"] != "ConfigMap" or shared)
+
+
+def _labelled_config(raw: Mapping[str, Any]) -> bool:
+    """A ConfigMap with a label of ours: of all others no decision rests on the content."""
+    metadata = raw.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    ours = isinstance(labels, dict) and any(str(key).startswith(f"{GROUP}/") for key in labels)
+    return raw["kind"] == "ConfigMap" and ours
 
 
 def _name(metadata: Mapping[str, Any]) -> str:

@@ -20,8 +20,9 @@ class ControllerConfig:
     ``canary`` is ``IP:TCP:UDP``; when None the ClusterIP of the collector's Service is used. ``simulated_nodes`` says
     that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience`` is that with sidecars that
     are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to be sealed,
-    ``seal_retry_seconds`` the first pause before another attempt of a job that was not. ``after_write`` is called after
-    each API write of a reconcile; tests end the process there.
+    ``seal_retry_seconds`` the first pause before another attempt of a job that was not.
+    ``audit_retention_days`` is how long the audit log is promised to be kept; None is not known.
+    ``after_write`` is called after each API write of a reconcile; tests end the process there.
     """
 
     namespace: str
@@ -42,4 +43,5 @@ class ControllerConfig:
     patience: Patience = field(default_factory=Patience)
     seal_deadline_seconds: int = 60
     seal_retry_seconds: int = 60
+    audit_retention_days: int | None = None
     after_write: Callable[[Write], None] = _nothing
