@@ -88,7 +88,7 @@ class CustomRule(ApiModel):
         Field(
             min_length=1,
             max_length=4096,
-            description="expression in CEL over job, datasets, classes, namespace and now; true is fine, false is a "
+            description="expression in CEL over job, datasets, classes, namespaceObject and now; true is fine, false is a "
             "breach. It is compiled when the policy is applied.",
         ),
     ]

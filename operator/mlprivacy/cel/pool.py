@@ -13,7 +13,7 @@ import logging
 import os
 import select
 import signal
-import subprocess  # noqa: S404 - our own module, run by our own interpreter
+import subprocess
 import sys
 import threading
 import time
@@ -147,7 +147,11 @@ class CelPool:
     """The `policy.custom.CustomRules` of every process: one worker, started when it is first needed. Thread-safe."""
 
     def __init__(
-        self, *, expression_seconds: float = 0.5, total_seconds: float = 1.5, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        expression_seconds: float = 0.5,
+        total_seconds: float = 1.5,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`expression_seconds` for one expression, `total_seconds` for all of a job, the start of a worker included."""
         self._each = expression_seconds

@@ -1,9 +1,9 @@
 """The process that compiles and evaluates expressions: one request a line, one answer a line, under hard limits.
 
-It gets no environment, opens nothing, and ends when its standard input does. The library that it loads is loaded nowhere
-else. Whoever started it kills it when an answer does not come in time (pool.py).
+It gets no environment, opens nothing, and ends when its standard input does. The library that it loads is loaded
+nowhere else. Whoever started it kills it when an answer does not come in time (pool.py).
 
-Requests: ``{"op": "compile", "texts": [...]}`` and ``{"op": "evaluate", "texts": [...], "now": "...", "document": {...}}``.
+Requests: ``{"op": "compile", "texts": [...]}`` and ``{"op": "evaluate", "texts": [...], "now": "…", "document": {…}}``.
 Answers, one for each text in order: ``{"ok": true}``, ``{"ok": false}``, ``{"error": "...", "invalid": true | false}``.
 """
 
@@ -31,9 +31,11 @@ _VARIABLES: Final = {
     "job": _MAP,
     "datasets": cel.Type.List(_MAP),
     "classes": cel.Type.List(_MAP),
-    "namespace": _MAP,
+    "namespaceObject": _MAP,
     "now": cel.Type.TIMESTAMP,
 }
+# What the library raises on an expression or a value; of anything else this process dies, which holds the job.
+_LIBRARY: Final = (RuntimeError, ValueError, TypeError, OverflowError)
 _RESULTS: Final = (cel.Type.BOOL, cel.Type.DYN)
 
 
@@ -56,7 +58,7 @@ def compiled(text: str) -> Any:
     """
     try:
         expression = environment().compile(text)
-    except Exception as error:
+    except _LIBRARY as error:
         raise Invalid(_sentence(error)) from None
     kind = expression.return_type()
     if kind not in _RESULTS:
@@ -70,9 +72,7 @@ def evaluate(text: str, data: Mapping[str, Any]) -> dict[str, Any]:
         result = compiled(text).eval(data=data)
     except Invalid as error:
         return {"error": str(error), "invalid": True}
-    except MemoryError:
-        raise
-    except Exception as error:
+    except _LIBRARY as error:
         return {"error": _sentence(error), "invalid": False}
     if result.type() == cel.Type.BOOL:
         return {"ok": bool(result.value())}
@@ -127,10 +127,11 @@ def _sentence(error: object) -> str:
     """The library's words in one line, with the position and without its status codes and drawing."""
     first = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith("|")]
     text = " ".join(first).replace("<input>:", "at ")
-    for noise in ("INVALID_ARGUMENT: ", "INTERNAL: ", "CANCELLED: ", "ERROR: "):
+    for noise in ("INVALID_ARGUMENT: ", "INTERNAL: ", "CANCELLED: ", "NOT_FOUND: ", "ERROR: "):
         text = text.replace(noise, "")
     for code in ("[INVALID_ARGUMENT]", "[INTERNAL]", "[CANCELLED]", "[NOT_FOUND]", "[OUT_OF_RANGE]"):
         text = text.replace(code, "")
+    text = text.split(" expecting {", 1)[0].replace(" (in container '')", "")
     return " ".join(text.replace("at -1:-1: ", "").split())[:ERROR_MAX] or "it failed without saying why"
 
 

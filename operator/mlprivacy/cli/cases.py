@@ -1,4 +1,4 @@
-"""Cases of policy tests: a folder with ``case.yaml`` and the objects beside it, judged and compared with what it expects.
+"""Cases of policy tests: a folder with ``case.yaml`` and its objects, judged and compared with what it expects.
 
 ``mlprivacy test`` and the unit tests run the same code, and the decision is that of ``mlprivacy check``.
 """
@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from mlprivacy.api.base import Mode, dotted
 from mlprivacy.api.reasons import Reason
 from mlprivacy.cli import objects, offline
-from mlprivacy.manifests import yamlload
+from mlprivacy.cli.errors import CliError
 from mlprivacy.cli.objects import JOB_KINDS, SUFFIXES, Item, Objects
 from mlprivacy.cli.ruledocs import BUILT_IN
 from mlprivacy.manifests import yamlload
@@ -140,10 +140,7 @@ def run(folder: Path, custom: CustomRules | None = None) -> Result:
         case = read(folder / CASE)
         name = case.name
         found = _objects(folder, case)
-        unknown = sorted(_named(case.expect) - known_rules(found))
-        if unknown:
-            known = ", ".join(sorted(rules_by_id()))
-            raise _Bad(f"{folder / CASE}: expect names {', '.join(unknown)}, which is no rule; there are {known}")
+        _no_unknown_rules(folder / CASE, case.expect, found)
         now = _now(folder / CASE, case.now)
         item = _job(folder, found, case.job)
         decision = offline.decide(
@@ -221,8 +218,12 @@ def known_rules(found: Objects) -> set[str]:
     return {*rules_by_id(), *BUILT_IN, *own}
 
 
-def _named(expect: Expectation) -> set[str]:
-    return {f.rule for f in expect.findings} | set(expect.absent)
+def _no_unknown_rules(file: Path, expect: Expectation, found: Objects) -> None:
+    """A rule with a slip in its name would be absent for ever."""
+    unknown = sorted(({f.rule for f in expect.findings} | set(expect.absent)) - known_rules(found))
+    if unknown:
+        known = ", ".join(sorted(rules_by_id()))
+        raise _Bad(f"{file}: expect names {', '.join(unknown)}, which is no rule; there are {known}")
 
 
 def _objects(folder: Path, case: CaseFile) -> Objects:
@@ -238,19 +239,23 @@ def _objects(folder: Path, case: CaseFile) -> Objects:
 
 
 def _job(folder: Path, found: Objects, wanted: str | None) -> Item:
-    jobs = [j for j in found.of(*JOB_KINDS) if wanted in (None, j.name, f"{j.namespace}/{j.name}", f"{j.kind}/{j.name}")]
+    jobs = [
+        j for j in found.of(*JOB_KINDS) if wanted in (None, j.name, f"{j.namespace}/{j.name}", f"{j.kind}/{j.name}")
+    ]
     if len(jobs) == 1:
         return jobs[0]
     named = f" named {wanted}" if wanted else ""
     if jobs:
-        raise _Bad(f"{folder / CASE}: {len(jobs)} jobs{named} are there; set job to a NAME, NAMESPACE/NAME or KIND/NAME")
+        raise _Bad(
+            f"{folder / CASE}: {len(jobs)} jobs{named} are there; set job to a NAME, NAMESPACE/NAME or KIND/NAME"
+        )
     raise _Bad(f"{folder}: there is no job{named} among the objects; add the TrainingJob or InferenceJob to judge")
 
 
 def _now(file: Path, text: str) -> datetime:
     try:
         return offline.parse_now(text)
-    except offline.CliError as error:
+    except CliError as error:
         raise _Bad(f"{file}: now: {text!r} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z") from error
 
 

@@ -37,7 +37,8 @@ def command(
     mlprivacy explain --rules
     mlprivacy explain purpose-limitation
 
-    `mlprivacy rules` lists and describes the rules, too. Explains; does not judge: the exit code is 0 whatever the decision is, and 2 when there is nothing to explain.
+    `mlprivacy rules` lists and describes the rules, too. Explains; does not judge: the exit code is 0 whatever the
+    decision is, and 2 when there is nothing to explain.
     """
     if list_rules:
         if subject or files:

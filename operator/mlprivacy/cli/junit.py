@@ -39,4 +39,6 @@ def _attribute(text: str) -> str:
 
 def _clean(text: str) -> str:
     """The text without what XML 1.0 forbids."""
-    return "".join(c if c in "\n\t" or c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and c < "\ufffe" else "�" for c in text)
+    return "".join(
+        c if c in "\n\t" or (c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and c < "\ufffe") else "�" for c in text
+    )

@@ -98,9 +98,7 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
                 "outcome": result.outcome,
                 "seconds": round(result.seconds, 6),
                 "problems": list(result.problems),
-                "differences": [
-                    {"what": d.what, "expected": d.expected, "found": d.found} for d in result.differences
-                ],
+                "differences": [{"what": d.what, "expected": d.expected, "found": d.found} for d in result.differences],
                 "decision": result.decision.as_dict() if result.decision else None,
             }
             for result in results

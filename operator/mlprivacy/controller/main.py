@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
+from mlprivacy.cel.pool import CelPool
 from mlprivacy.controller.active import Controller
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
@@ -134,7 +135,12 @@ async def _start(
         seal_deadline_seconds=config.seal_deadline_seconds,
     )
     collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
-    facts = FactStore(client)
+    facts = FactStore(
+        client,
+        operator_namespace=config.namespace,
+        audit_retention_days=config.audit_retention_days,
+        custom=stack.enter_context(CelPool()),
+    )
     children = Children(client)
     controller = Controller(config, client, identity, settings, facts, children, collector)
     for source in (facts, children):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -11,7 +11,9 @@ from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY, LABEL_PACK, LABEL_TRAINING_ATTESTATIONS
 from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.custom import expression_errors, with_outcomes
 from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
 from mlprivacy.kube.fabric import FabricStore
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
@@ -28,8 +30,9 @@ from mlprivacy.kube.resources import (
     PRIVACYPOLICIES,
     Resource,
 )
+from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
-from mlprivacy.policy.gather import select_facts
+from mlprivacy.policy.gather import asks_further, select_facts
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.pack_check import shelf_of
 from mlprivacy.policy.packs import Shelf, built_in_shelf
@@ -46,6 +49,7 @@ _READABLE: Final[Mapping[str, Resource]] = {
 }
 PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's namespace that hold packs of users
 ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
+_WHOLE: Final = FABRIC_KINDS - {CONFIGMAPS.kind}  # of these a copy holds nothing but what decides
 _ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
 PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
 
@@ -81,6 +85,7 @@ class FactStore:
         *,
         operator_namespace: str | None = None,
         audit_retention_days: int | None = None,
+        custom: CustomRules | None = None,
         reads_per_second: float = 20.0,
         read_seconds: float = 2.0,
         **informer_options: Any,
@@ -90,10 +95,12 @@ class FactStore:
 
         Packs of users and the register of people's training are read in `operator_namespace`, and are not known without it.
         `audit_retention_days` is what the installation promises of its audit log; None is not known.
+        `custom` evaluates custom rules; without it they have no outcome, which holds the jobs under them.
 
         `informer_options` go to every Informer (`relist_seconds`, `inactivity_seconds`, `backoff`, …).
         """
         self._client = client
+        self._custom = custom
         self._read_seconds = read_seconds
         self._budget = ReadBudget(reads_per_second)
         self.informers: Mapping[str, Informer] = {
@@ -210,16 +217,22 @@ class FactStore:
         What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
         made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job.
         """
+        deadline = asyncio.get_running_loop().time() + self._read_seconds
+        if read_misses and asks_further(raw):
+            await self._fabric.wanted(deadline)
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
-        deadline = asyncio.get_running_loop().time() + self._read_seconds
         for _ in range(_ROUNDS if read_misses else 0):
             if not view.misses:
                 break
             found = await asyncio.gather(*(self._read(key, deadline) for key in view.misses))
             view.learn(dict(zip(view.misses, found, strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
-        return facts
+        return await with_outcomes(raw, facts, self._custom)
+
+    async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """Of these expressions of custom rules those that can not be compiled, with why and where."""
+        return await expression_errors(texts, self._custom)
 
     async def known(self, keys: Iterable[Key]) -> set[Key]:
         """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does."""
@@ -352,14 +365,16 @@ class FactStore:
                 namespace = ""  # decisions rest on all of them, wherever the operator lives
             if matters(old, new):
                 self.version += 1
-            dependency = Dependency(kind, namespace, name)
-            for callback in self._callbacks:
-                try:
-                    callback(dependency, old, new)
-                except Exception:
-                    logger.exception("a handler of changes failed on %s %s/%s", kind, namespace, name)
+            self._told(Dependency(kind, namespace, name), old, new)
 
         return changed
+
+    def _told(self, dependency: Dependency, old: Object | None, new: Object | None) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(dependency, old, new)
+            except Exception:
+                logger.exception("a handler of changes failed on %s %s/%s", *dependency)
 
 
 def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
@@ -376,6 +391,8 @@ def matters(old: Object | None, new: Object | None) -> bool:
 
 
 def _decisive(obj: Object) -> tuple[Any, ...]:
+    if obj["kind"] in _WHOLE:
+        return (obj,)
     metadata, status = obj["metadata"], obj.get("status")
     snapshot = status.get("snapshot") if isinstance(status, dict) else None
     labels = metadata.get("labels") if obj["kind"] == "Namespace" else None

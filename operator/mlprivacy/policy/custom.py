@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlprivacy.policy.case import Case
 
 PREFIX: Final = "custom/"  # of the rule's id in a finding: a custom rule never passes for a built-in one
-VARIABLES: Final = ("job", "datasets", "classes", "namespace", "now")
+VARIABLES: Final = ("job", "datasets", "classes", "namespaceObject", "now")
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where the answer can change by time alone, or none was given
 _NOW: Final = re.compile(r"\bnow\b")
 _NAMES: Final = ("name", "generateName", "namespace", "labels", "annotations")
@@ -101,7 +101,8 @@ def document(case: Case, raw: Mapping[str, Any]) -> dict[str, Any]:
     """What an expression sees, as JSON. Defaults are filled in, so that it is the same from a file and a cluster.
 
     ``job`` has apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, without suspend: stopping a
-    job must not change what is decided. ``datasets`` and ``classes`` hold what resolved.
+    job must not change what is decided. ``datasets`` and ``classes`` hold what resolved. ``namespaceObject`` is called so
+    because ``namespace`` is a reserved word of CEL, and because ValidatingAdmissionPolicies call it so.
     """
     metadata = raw.get("metadata")
     meta = metadata if isinstance(metadata, Mapping) else {}
@@ -117,8 +118,10 @@ def document(case: Case, raw: Mapping[str, Any]) -> dict[str, Any]:
             {"name": d.asked.name, "namespace": d.namespace, "asked": _dump(d.asked), "spec": _dump(d.spec)}
             for d in case.datasets
         ],
-        "classes": [{"name": name, "spec": _dump(spec)} for name, spec in {c.name: c.spec for c in case.classes}.items()],
-        "namespace": {"name": case.namespace, "labels": dict(case.facts.namespaces.get(case.namespace) or {})},
+        "classes": [{"name": n, "spec": _dump(spec)} for n, spec in {c.name: c.spec for c in case.classes}.items()],
+        "namespaceObject": {
+            "metadata": {"name": case.namespace, "labels": dict(case.facts.namespaces.get(case.namespace) or {})}
+        },
         "now": case.facts.now.isoformat(),
     }
 

@@ -26,11 +26,22 @@ _PLANNED: Final = (
         "the consent registry and its feed of withdrawals",
     ),
     Planned(
-        "objection", "consent", "objections are respected where the basis is not consent", "the consent registry"
+        "objection",
+        "consent",
+        "objections are respected where the basis is not consent",
+        "the consent registry",
     ),
-    Planned("opt-out", "consent", "a do-not-sell, do-not-share or do-not-train tag is respected", "the consent registry"),
     Planned(
-        "dp-budget", "dp", "every block has room for the job's loss, and the namespace's quota holds", "the privacy budget"
+        "opt-out",
+        "consent",
+        "a do-not-sell, do-not-share or do-not-train tag is respected",
+        "the consent registry",
+    ),
+    Planned(
+        "dp-budget",
+        "dp",
+        "every block has room for the job's loss, and the namespace's quota holds",
+        "the privacy budget",
     ),
     Planned(
         "dp-consistent",
@@ -38,7 +49,12 @@ _PLANNED: Final = (
         "batch size, steps, noise and the public number of units give no more than the declared epsilon",
         "the accounting of the privacy budget",
     ),
-    Planned("incident", "accountability", "an open incident on a dataset holds new uses of it", "a record of incidents"),
+    Planned(
+        "incident",
+        "accountability",
+        "an open incident on a dataset holds new uses of it",
+        "a record of incidents",
+    ),
     Planned(
         "human-oversight",
         "inference",
@@ -70,7 +86,10 @@ _PLANNED: Final = (
         "the release gate",
     ),
     Planned(
-        "fairness", "fairness", "metrics of each group are within the policy's thresholds at release", "the release gate"
+        "fairness",
+        "fairness",
+        "metrics of each group are within the policy's thresholds at release",
+        "the release gate",
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlprivacy.api.base import FieldError
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.policy.packs import Shelf, built_in_shelf
@@ -9,8 +11,11 @@ from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
 
-def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
-    """Rules and parameters that can not be: a policy with one would hold every job under it, so it is refused."""
+def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None = None) -> tuple[FieldError, ...]:
+    """Rules and parameters that can not be: a policy with one would hold every job under it, so it is refused.
+
+    ``expressions`` are those of its custom rules that can not be compiled, with the reason.
+    """
     known = ", ".join(sorted(rules_by_id()))
     errors = [
         FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule; choose among {known}")
@@ -28,6 +33,11 @@ def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
                 problem.why if known_here else f"{problem.why}; choose among {', '.join(sorted(same_rule))}",
             )
         )
+    errors += [
+        FieldError(f"spec.custom[{index}].expression", f"can not be compiled: {expressions[rule.expression]}")
+        for index, rule in enumerate(spec.custom)
+        if expressions and rule.expression in expressions
+    ]
     return tuple(errors)
 
 
@@ -45,10 +55,4 @@ def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tupl
             else f"the pack {ref.name} is not installed (there are: {known}); jobs under this policy hold until it is"
         )
         found.append(FieldError(f"spec.packs[{index}].name", why))
-    if spec.custom:
-        found.append(
-            FieldError(
-                "spec.custom", "custom rules are not evaluated yet; jobs under this policy hold while it has any"
-            )
-        )
     return tuple(found)
