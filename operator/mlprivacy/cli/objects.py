@@ -14,12 +14,12 @@ from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import API_VERSION, GROUP, PACK_KEY
 from mlprivacy.manifests import yamlload
 from mlprivacy.manifests.yamlload import LoadError, Node
-from mlprivacy.policy.pack_check import is_pack, pack_errors, user_pack
-from mlprivacy.policy.packs import Pack
-from mlprivacy.policy.packs.reading import PackError, read_pack
 from mlprivacy.policy.fabric.objects import KINDS as FABRIC_KINDS
 from mlprivacy.policy.fabric.objects import SHARED_CONFIG
 from mlprivacy.policy.lookup import CLUSTER_SCOPED
+from mlprivacy.policy.pack_check import is_pack, pack_errors, user_pack
+from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs.reading import PackError, read_pack
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"

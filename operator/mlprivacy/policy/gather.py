@@ -115,6 +115,11 @@ def claims_of(template: Any) -> Iterator[str]:
             yield name
 
 
+def asks_further(raw: Mapping[str, Any]) -> bool:
+    """True when objects of the fabric decide over this raw job: it asks for RDMA devices or further networks."""
+    return asks_of(_mapping(raw.get("spec")).get("template"), "").looks_further
+
+
 def select_facts(
     raw: Mapping[str, Any],
     lookup: Lookup,

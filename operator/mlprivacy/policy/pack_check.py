@@ -76,9 +76,10 @@ def shelf_of(configmaps: Iterable[Mapping[str, Any]]) -> Shelf:
     bad: dict[str, str] = {}
     for number, configmap in enumerate(sorted(configmaps, key=_name)):
         name = _name(configmap)
+        if number >= USER_PACKS_MAX:
+            bad[name] = f"there are more than {USER_PACKS_MAX} packs; remove some"
+            continue
         try:
-            if number >= USER_PACKS_MAX:
-                raise PackError(f"there are more than {USER_PACKS_MAX} packs; remove some")
             found[name] = user_pack(configmap)
         except PackError as problem:
             bad[name] = str(problem)[:WHY_MAX]

@@ -6,6 +6,7 @@ way in which a user's ConfigMap is no pack.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -107,7 +108,8 @@ class TestDates:
     def test_of_several_days_the_next_one_counts(self):
         days = [{"from": "2027-01-01", "action": "Warn"}, {"from": "2028-01-01", "action": "Hold"}]
         later = pack("pb", line(changes=[{"from": "2027-12-02", "action": "Deny"}]))
-        found = judged(FLAGGED, [pack("pa", line(action="Evidence", changes=days)), later], now=DAY - timedelta(days=400))
+        sooner = pack("pa", line(action="Evidence", changes=days))
+        found = judged(FLAGGED, [sooner, later], now=DAY - timedelta(days=400))
         assert found.valid_until == datetime(2027, 1, 1, tzinfo=UTC)
 
     def test_of_two_packs_the_stricter_at_that_moment_is_named(self):
@@ -225,10 +227,8 @@ class TestPacksOfUsers:
     @given(st.text(max_size=300))
     def test_reading_never_raises_anything_but_a_pack_error(self, text):
         for tried in (text, SIMPLE[:40] + text, SIMPLE + text):
-            try:
+            with contextlib.suppress(PackError):
                 read_pack(tried)
-            except PackError as problem:
-                assert str(problem)
 
     @given(
         st.recursive(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.fabric.asks import NETWORKS_PATH, is_rdma_name
+from mlprivacy.policy.fabric.asks import NETWORKS_PATH
 from mlprivacy.policy.fabric.use import names
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -58,21 +58,18 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
 
 
 def _unknown(case: Case) -> Iterator[Raised]:
-    """Resources that a policy admits and that nobody says to be no RDMA device, for Restricted classes."""
+    """Resources that nobody says to be known, for Restricted classes: they could be RDMA devices by another name."""
     use = case.fabric_use
     restricted = tuple(c for c in case.classes if c.spec.sensitivity is Sensitivity.RESTRICTED)
     if use is None or not restricted:
         return
     admitted = case.words("pod-hardening", "extendedResources")
-    plain = case.words("rdma-detect", "plainResources")
-    rdma = use.resource_names
     for resource in use.asks.resources:
-        known = resource.name in plain or resource.name in rdma or is_rdma_name(resource.name)
-        if resource.name in admitted and not known:  # what is not admitted is the finding of pod-hardening
+        if resource.name not in admitted and resource not in use.resources:
             yield breach(
                 resource.path,
                 f"{names(restricted)} is Restricted, and whether {resource.name[:80]} is an RDMA device is not known",
-                "leave it out, or ask the privacy office to list it in rdma-detect.plainResources",
+                "leave it out, or ask the privacy office to add it to pod-hardening.extendedResources",
             )
 
 
@@ -84,13 +81,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="leave the device out",
     check=check,
-    parameters=(
-        Parameter(
-            "plainResources",
-            "list",
-            ("nvidia.com/gpu", "amd.com/gpu", "google.com/tpu", "habana.ai/gaudi", "aws.amazon.com/neuron"),
-            "extended resources that are known to be no RDMA device, for Restricted classes.",
-            "intersection",
-        ),
-    ),
+    refines="pod-hardening",
 )
