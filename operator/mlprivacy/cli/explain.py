@@ -78,15 +78,24 @@ def _files(
     files: tuple[str, ...], subject: str | None, namespace: str, how: tuple[str | None, str | None], output: str
 ) -> None:
     from mlprivacy.cli import explanation, objects, offline  # noqa: PLC0415
+    from mlprivacy.policy.engine import grounds_of  # noqa: PLC0415
+    from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
 
     found = objects.read(files, default_namespace=namespace)
     if found.bad:
         raise CliError("\n       ".join(str(bad) for bad in found.bad))
+    settings = offline.Settings(offline.parse_now(how[0]), {}, how[1])
+    lookup = offline.FileLookup((item.raw for item in found.items), settings)
     with offline.custom_rules() as custom:
-        judgement = offline.judge(found, offline.Settings(offline.parse_now(how[0]), {}, how[1]), custom)
+        judgement = offline.judge(found, settings, custom)
     wanted = subject.partition("/")[2] or subject if subject else None
     explained = [
-        explanation.Explanation(item.what, decision, place=str(item.place))
+        explanation.Explanation(
+            item.what,
+            decision,
+            place=str(item.place),
+            grounds=grounds_of(item.raw, select_facts(item.raw, lookup, settings.now)),
+        )
         for item, decision in ((judged.item, judged.decision) for judged in judgement.judged)
         if wanted in (None, item.name)
     ]

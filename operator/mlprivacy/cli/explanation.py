@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from mlprivacy.cli.errors import CliError
 from mlprivacy.cli.offline import trust_note
 from mlprivacy.policy import assurance
 from mlprivacy.policy.facts import IN_FORCE
+from mlprivacy.policy.grounds import Grounds
 from mlprivacy.policy.model import Decision, Dependency
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Explanation:
     status: Mapping[str, Any] = field(default_factory=dict)
     generation: int = 0
     unread: tuple[str, ...] = ()
+    grounds: Grounds = field(default_factory=Grounds)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -38,6 +40,8 @@ class Explanation:
             "place": self.place,
             "digest": decision.digest,
             **decision.as_dict(),
+            "packs": [asdict(pack) for pack in self.grounds.packs],
+            "parameters": [parameter.as_json() for parameter in self.grounds.parameters],
             "restsOn": [_dependency(d) for d in sorted(decision.dependencies)],
             "validUntil": decision.valid_until.isoformat() if decision.valid_until else None,
             "status": dict(self.status),
@@ -60,6 +64,7 @@ class Explanation:
             yield from style.finding_lines(finding)
         yield ""
         yield from self._obligations()
+        yield from self._grounds()
         yield "It rests on"
         for dependency in sorted(decision.dependencies):
             yield f"  {_dependency(dependency)}"
@@ -97,6 +102,20 @@ class Explanation:
             yield f"  ttl        {duties.ttl_seconds} s after the end at most"
         if duties.regions is not None:
             yield f"  regions    {', '.join(duties.regions) or 'none is left'}"
+
+    def _grounds(self) -> Iterator[str]:
+        if self.grounds.packs:
+            yield "Packs in force"
+        for pack in self.grounds.packs:
+            unread = f", {pack.unverified} of them unverified: nobody of ours read the text" if pack.unverified else ""
+            yield f"  {style.printable(pack.name)} {style.printable(pack.version)}  {pack.rules} rules{unread}"
+        if self.grounds.parameters:
+            yield "Parameters that are set"
+        for parameter in self.grounds.parameters:
+            value = ", ".join(parameter.value) if isinstance(parameter.value, tuple) else str(parameter.value)
+            who = ", ".join(parameter.set_by) or "the default of a namespace that leaves it unset"
+            less = f"; less strict: {', '.join(parameter.outdone)}" if parameter.outdone else ""
+            yield from style.paragraph(f"{parameter.name} = {value}  ({who}{less})", "  ", "    ")
 
     def _status_lines(self) -> Iterator[str]:
         conditions = self.status.get("conditions")
@@ -142,7 +161,7 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     """
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
     from mlprivacy.kube.errors import NotFound  # noqa: PLC0415
-    from mlprivacy.policy.engine import evaluate  # noqa: PLC0415
+    from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
 
     try:
@@ -154,7 +173,8 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ) from error
     raw["apiVersion"], raw["kind"] = resource.api_version, resource.kind
     known = await gather(client, raw)
-    decision = evaluate(raw, select_facts(raw, known.lookup, datetime.now(UTC)))
+    facts = select_facts(raw, known.lookup, datetime.now(UTC))
+    decision = evaluate(raw, facts)
     status = raw.get("status")
     return Explanation(
         f"{resource.kind} {namespace}/{name}",
@@ -162,4 +182,5 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         status=status if isinstance(status, dict) else {},
         generation=int(raw["metadata"].get("generation") or 0),
         unread=known.unread,
+        grounds=grounds_of(raw, facts),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from mlprivacy.cli import objects, offline, style
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_REFUSED, CliError
 from mlprivacy.cli.objects import JOB_KINDS, BadInput
+from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Decision, Finding
 from mlprivacy.policy.packs import Pack, Shelf
 
@@ -212,7 +213,7 @@ def compare(
             _Lookup({**shared, **s.objects}.values(), settings, {**common.packs, **s.packs}) for s in (before, after)
         ]
         changes = [
-            _change(key, *(offline.decide(raw, look, settings.now, custom=custom) for look in looks))
+            _change(key, *(evaluate(raw, offline.facts_of(raw, look, settings.now, custom=custom)) for look in looks))
             for key, raw in sorted(jobs.items())
         ]
     changes.sort(key=lambda c: not c.decided_otherwise)

@@ -30,6 +30,7 @@ from mlprivacy.controller.sweep import Sweep
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
+from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
 from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters, touched_by
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
@@ -193,7 +194,8 @@ class Controller:
             self._queue.add(owner)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
-        if changed.kind != ATTESTATIONS:  # a register is no object of ours: nothing is written on it
+        # A register, a network or a node is no object of ours: nothing is written on it.
+        if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return

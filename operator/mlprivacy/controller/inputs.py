@@ -124,7 +124,6 @@ class Inputs:
             yield from policy_problems(spec, self._facts.packs(), expressions)
 
 
-
 def policy_problems(spec: PrivacyPolicySpec, shelf: Shelf, expressions: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with a policy and holds the jobs under it, one sentence each."""
     for pack in spec.packs:

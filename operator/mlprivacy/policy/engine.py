@@ -17,6 +17,7 @@ from mlprivacy.policy import assurance, custom, exceptions
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.grounds import Grounds, grounds
 from mlprivacy.policy.model import (
     Action,
     Decision,
@@ -154,6 +155,29 @@ def custom_asked(raw: Mapping[str, Any], facts: Facts) -> custom.Asked | None:
         return None
     rules = tuple(custom.Expression(item.key, item.rule.expression) for item in under.custom)
     return custom.Asked(rules, custom.document(case, raw))
+
+
+def grounds_of(raw: Mapping[str, Any], facts: Facts) -> Grounds:
+    """The packs and the parameters in force for this job, for people; nothing for a job that can not be read.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind, job = parse_job(raw)
+    if job.spec is None:
+        return Grounds()
+    namespace = job.namespace or "default"
+    return grounds(standing(namespace, _data_namespaces(job.spec, namespace), facts), facts, kind)
+
+
+def rules_in_force(raw: Mapping[str, Any], facts: Facts) -> tuple[Rule, ...]:
+    """The rules that judge this job: the baseline, and those that a pack asks for. None for a spec that is unreadable.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind, job = parse_job(raw)
+    return () if job.spec is None else _resolved(kind, job, job.spec, facts)[2].rules[kind]
 
 
 def _resolved(

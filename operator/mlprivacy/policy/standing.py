@@ -207,9 +207,7 @@ def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> lis
     ]
 
 
-def _active_rules(
-    packs: Iterable[Pack], policies: Iterable[Parsed[PrivacyPolicySpec]]
-) -> tuple[Rule, ...]:
+def _active_rules(packs: Iterable[Pack], policies: Iterable[Parsed[PrivacyPolicySpec]]) -> tuple[Rule, ...]:
     """The rules that the baseline, a pack in force or an override of a policy switches on."""
     asked = {line.id for pack in packs for line in pack.rules}
     asked |= {override.id for policy in policies if policy.spec is not None for override in policy.spec.rules}
