@@ -118,3 +118,25 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{- /* What decides over RDMA devices and further networks; read only once a job asks for any (kube/fabric.py). A rule for
+       a resource that the cluster does not have does nothing. */}}
+{{- define "mlprivacy.fabricRules" -}}
+- apiGroups: [k8s.cni.cncf.io]
+  resources: [network-attachment-definitions, multi-networkpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [sriovnetwork.openshift.io]
+  resources: [sriovnetworks, sriovnetworkpoolconfigs, sriovnetworknodestates]
+  verbs: [get, list, watch]
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaims, resourceclaimtemplates, deviceclasses]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, list, watch]
+# The settings of the shared device plugin, and no other ConfigMap.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [rdma-devices]
+  verbs: [get, list, watch]
+{{- end }}

@@ -27,7 +27,11 @@ def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
                     if name in removed or is_rdma_name(str(name)):
                         del asked[name]
             env = container.get("env")
-            kept = [e for e in env if not isinstance(e, dict) or e.get("name") != VARIABLE] if isinstance(env, list) else []
+            kept = (
+                [e for e in env if not isinstance(e, dict) or e.get("name") != VARIABLE]
+                if isinstance(env, list)
+                else []
+            )
             container["env"] = [*kept, {"name": VARIABLE, "value": "1"}]
 
 

@@ -147,6 +147,26 @@ BUILT_IN: Final = (
     CRDS,
 )
 
+# Of other projects, read where a job asks for RDMA or for further networks. The cluster may have none of them.
+NETWORKATTACHMENTS: Final = Resource(
+    "k8s.cni.cncf.io", "v1", "network-attachment-definitions", True, "NetworkAttachmentDefinition"
+)
+MULTINETWORKPOLICIES: Final = Resource(
+    "k8s.cni.cncf.io", "v1beta1", "multi-networkpolicies", True, "MultiNetworkPolicy"
+)
+SRIOVNETWORKS: Final = Resource("sriovnetwork.openshift.io", "v1", "sriovnetworks", True, "SriovNetwork")
+SRIOVNETWORKPOOLCONFIGS: Final = Resource(
+    "sriovnetwork.openshift.io", "v1", "sriovnetworkpoolconfigs", True, "SriovNetworkPoolConfig"
+)
+SRIOVNETWORKNODESTATES: Final = Resource(
+    "sriovnetwork.openshift.io", "v1", "sriovnetworknodestates", True, "SriovNetworkNodeState"
+)
+RESOURCECLAIMS: Final = Resource("resource.k8s.io", "v1", "resourceclaims", True, "ResourceClaim")
+RESOURCECLAIMTEMPLATES: Final = Resource(
+    "resource.k8s.io", "v1", "resourceclaimtemplates", True, "ResourceClaimTemplate"
+)
+DEVICECLASSES: Final = Resource("resource.k8s.io", "v1", "deviceclasses", False, "DeviceClass")
+
 _BY_KIND: Final[Mapping[tuple[str, str], Resource]] = {(r.api_version, r.kind): r for r in (*OURS, *BUILT_IN)}
 
 

@@ -19,11 +19,12 @@ DEFAULT_PARTITION = 0x7FFF  # every InfiniBand port is in it
 def chain_problems(use: Use) -> Iterator[Raised]:
     """The path through SR-IOV: each device comes with a network whose plugins are sriov, rdma or an isolated ib-sriov."""
     taken = {n.resource for n in use.device_networks}
-    for resource in use.resources:
-        if resource.name not in taken and resource.path.endswith("limits"):
+    complete = all(n.raw is not None for n in use.networks)  # else a network that is not known may take the device
+    for resource in dict.fromkeys(use.resource_names) if complete else ():
+        if resource not in taken:
             yield breach(
-                resource.path,
-                f"no network of the job takes the device {resource.name}, so nothing moves it into the pod's network "
+                use.path,
+                f"no network of the job takes the device {resource}, so nothing moves it into the pod's network "
                 "namespace",
                 "name the NetworkAttachmentDefinition of the device in the annotation k8s.v1.cni.cncf.io/networks",
             )

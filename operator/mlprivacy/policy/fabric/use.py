@@ -169,9 +169,7 @@ def candidates(case: Case, use: Use) -> tuple[Raw, ...] | None:
     spec = case.template.get("spec")
     wanted = spec.get("nodeSelector") if isinstance(spec, dict) else None
     chosen = {"matchLabels": wanted} if isinstance(wanted, dict) else {}
-    return tuple(
-        n for n in nodes if all(offers(n, r) for r in use.resource_names) and selects(chosen, labels_of(n))
-    )
+    return tuple(n for n in nodes if all(offers(n, r) for r in use.resource_names) and selects(chosen, labels_of(n)))
 
 
 def touch(case: Case, *kinds: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.fabric.asks import NETWORKS_PATH
-from mlprivacy.policy.fabric.use import names
+from mlprivacy.policy.fabric.use import exclusive, names
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
@@ -39,7 +39,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
                 f"the network {network.asked.ref} belongs to another namespace",
                 f"ask the platform for a NetworkAttachmentDefinition in the namespace {case.namespace}",
             )
-        elif network.raw is None:
+        elif network.raw is None and not exclusive(case):  # else it is rdma-vf-chain that waits for it
             yield missing(
                 NETWORKS_PATH,
                 f"the NetworkAttachmentDefinition {network.asked.ref} does not exist (yet), or is not known, so it is "

@@ -19,9 +19,7 @@ PREFIX = "rdma/"  # the default prefix of k8s-rdma-shared-dev-plugin
 def check(case: Case) -> Iterator[Raised | Obligation]:
     """Resources of the shared device plugin (``rdmaHcaMax``), by its ConfigMap and by its prefix."""
     use = rdma_of(case)
-    careful = tuple(
-        c for c in case.classes if c.spec.sensitivity in (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
-    )
+    careful = tuple(c for c in case.classes if c.spec.sensitivity in (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED))
     if use is None or not use.resources or not careful:
         return
     configs = case.facts.fabric.shared_configs

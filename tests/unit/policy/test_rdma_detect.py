@@ -1,0 +1,166 @@
+"""rdma-detect: every way to ask for an RDMA device is seen, and the data classes say whether they permit one."""
+
+import pytest
+from builders import change, decide, finding, rules_of, template, training_job
+from fabric_objects import (
+    ANNOTATIONS,
+    ISOLATED,
+    LIMITS,
+    claim_template,
+    classes,
+    decide_with,
+    device_class,
+    fabric_of,
+    lacking,
+    network,
+    network_policy,
+    rdma_job,
+)
+
+from mlprivacy.api.reasons import Reason
+from mlprivacy.policy.fabric.asks import asks_of, networks_of
+from mlprivacy.policy.model import Action, Verdict
+
+PERMITTED = classes("Allow", "Allow", sensitivity="Confidential", encryption={"inTransit": "Optional"})
+
+
+def test_an_isolated_device_passes_and_a_job_without_one_is_not_concerned():
+    assert decide_with(rdma_job(), *ISOLATED).verdict is Verdict.ALLOW
+    assert not [r for r in rules_of(decide(training_job())) if r.startswith("rdma")]
+
+
+@pytest.mark.parametrize(
+    ("resource", "rdma"),
+    [
+        ("rdma/hca_shared_a", True),
+        ("openshift.io/mlx_rdma", True),
+        ("mellanox.com/SRIOV_RDMA", True),
+        ("example.com/infiniband", True),
+        ("example.com/roce-vf", True),
+        ("nvidia.com/gpu", False),
+        ("example.com/process", False),
+        ("cpu", False),
+        ("hugepages-2Mi", False),
+    ],
+)
+def test_a_device_is_known_by_its_name(resource, rdma):
+    assert asks_of(rdma_job(resource, None)["spec"]["template"], "research").looks_further is rdma
+
+
+def test_a_class_that_denies_rdma_refuses_it():
+    found = finding(decide_with(rdma_job(), *ISOLATED, world=classes("ExclusiveOnly", "Deny")), "rdma-detect")
+    assert (found.action, found.path) == (Action.DENY, LIMITS)
+    assert "demographic" in found.message
+    assert "NCCL_IB_DISABLE=1" in found.remedy
+
+
+def test_the_default_of_a_class_is_to_deny():
+    assert "rdma-detect" in rules_of(decide(rdma_job("rdma/hca", None)))
+
+
+def test_a_device_by_another_name_is_known_by_its_network():
+    plain = rdma_job("example.com/vf")
+    world = (network(resource="example.com/vf"), *lacking("NetworkAttachmentDefinition"))
+    found = finding(decide_with(plain, *world, world=classes("Deny", "Allow")), "rdma-detect", LIMITS)
+    assert "example.com/vf" in found.message
+
+
+def test_a_resource_that_nobody_knows_is_refused_for_a_restricted_class():
+    found = finding(decide_with(rdma_job("example.com/fast", None)), "rdma-detect", LIMITS)
+    assert (found.action, found.path) == (Action.DENY, LIMITS)
+    assert "pod-hardening.extendedResources" in found.remedy
+    assert decide_with(rdma_job("nvidia.com/gpu", None)).verdict is Verdict.ALLOW
+
+
+def test_it_says_so_once_and_pod_hardening_not_again():
+    assert set(rules_of(decide_with(rdma_job("example.com/fast", None)))) == {"rdma-detect"}
+
+
+@pytest.mark.parametrize("path", ["/dev/infiniband", "/dev//infiniband/uverbs0", "/dev", "/", "/tmp/../dev/infiniband"])
+def test_a_device_file_of_the_host_is_seen(path):
+    job = training_job(template=template(volumes=[{"name": "ib", "hostPath": {"path": path}}]))
+    found = finding(decide_with(job, world=classes("Deny")), "rdma-detect")
+    assert found.path == "spec.template.spec.volumes[0].hostPath"
+
+
+class TestClaims:
+    JOB = change(
+        training_job(), "spec.template.spec.resourceClaims", [{"name": "n", "resourceClaimTemplateName": "nic"}]
+    )
+    PATH = "spec.template.spec.resourceClaims[0].resourceClaimTemplateName"
+
+    def test_one_that_selects_by_an_attribute_of_rdma(self):
+        found = finding(decide_with(self.JOB, claim_template(), world=classes("Deny")), "rdma-detect")
+        assert (found.action, found.path) == (Action.DENY, self.PATH)
+
+    def test_one_whose_class_does(self):
+        plain, fast = claim_template(expression="true"), device_class(expression='device.attributes["dra.net"].rdma')
+        assert "rdma-detect" in rules_of(decide_with(self.JOB, plain, fast, world=classes("Deny")))
+        assert "rdma-detect" not in rules_of(decide_with(self.JOB, plain, device_class(), world=classes("Deny")))
+
+    def test_one_that_is_not_there_holds(self):
+        found = finding(decide_with(self.JOB, world=PERMITTED), "rdma-detect")
+        assert (found.action, found.reason) == (Action.HOLD, Reason.FACT_MISSING)
+
+    def test_pod_hardening_refuses_every_claim_besides(self):
+        assert "pod-hardening" in rules_of(decide_with(self.JOB, claim_template(), world=PERMITTED))
+
+
+class TestNetworks:
+    def test_one_that_is_not_there_holds(self):
+        found = finding(
+            decide_with(rdma_job(), *lacking("NetworkAttachmentDefinition"), world=PERMITTED), "rdma-detect"
+        )
+        assert (found.action, found.path) == (Action.HOLD, ANNOTATIONS)
+
+    def test_one_of_another_namespace_is_refused_and_not_even_read(self):
+        job = rdma_job(networks="clinic/rdma-net")
+        assert fabric_of(job, network(namespace="clinic")).networks == {}
+        found = finding(decide_with(job, *ISOLATED, network(namespace="clinic")), "rdma-detect", ANNOTATIONS)
+        assert (found.action, "another namespace" in found.message) == (Action.DENY, True)
+
+    def test_an_annotation_that_can_not_be_read_is_refused(self):
+        found = finding(decide_with(rdma_job(networks='[{"name": 1}]'), *ISOLATED), "rdma-detect")
+        assert (found.action, found.path) == (Action.DENY, ANNOTATIONS)
+
+    def test_a_network_without_a_device_is_no_rdma(self):
+        macvlan = network({"type": "macvlan", "master": "eth1"}, resource=None)
+        job = rdma_job(None)
+        decision = decide_with(job, macvlan, network_policy(), world=classes("Deny", "Deny"))
+        assert decision.verdict is Verdict.ALLOW
+
+    def test_without_the_parameter_no_network_is_accepted(self):
+        found = finding(decide_with(rdma_job(), *ISOLATED, pod_hardening__secondaryNetworks="false"), "pod-hardening")
+        assert found.path == ANNOTATIONS
+
+    @pytest.mark.parametrize(
+        ("value", "names"),
+        [
+            ("a", ["here/a"]),
+            (" a , b@net1 ", ["here/a", "here/b"]),
+            ("other/a@net1", ["other/a"]),
+            ('[{"name": "a"}, {"name": "b", "namespace": "other", "interface": "net1"}]', ["here/a", "other/b"]),
+            ("", []),
+            ("a,,b", None),
+            ("A", None),
+            ("a/b/c", None),
+            ("[", None),
+            ('[{"name": "a", "mac": "02:00:00:00:00:01"}]', None),
+            ('[{"name": "a", "infiniband-guid": "24:8a:07:03:00:8d:ae:2e"}]', None),
+            ('[{"name": "a", "cni-args": {"vlan": 1}}]', None),
+            ("[" * 5000, None),
+            (",".join(f"n{i}" for i in range(17)), None),
+            (7, None),
+            (None, None),
+        ],
+    )
+    def test_the_annotation_is_read_as_multus_reads_it_and_no_further(self, value, names):
+        found = networks_of(value, "here")
+        assert (None if found is None else [n.ref for n in found]) == names
+
+
+@pytest.mark.parametrize(
+    "junk", [None, 3, [], "x", {"spec": 7}, {"spec": {"containers": 7, "volumes": [7]}, "metadata": 7}]
+)
+def test_any_template_can_be_asked(junk):
+    assert not asks_of(junk, "research").looks_further
