@@ -199,7 +199,7 @@ def decide_with(
     namespaces: Mapping[str, str] | None = None,
     **parameters: Any,
 ) -> Decision:
-    """The decision on ``job`` with these devices and networks; keywords are parameters, ``rdma_fallback__action=...``."""
+    """The decision on ``job`` with these objects; keywords are parameters, such as ``rdma_fallback__action``."""
     known = world or classes()
     facts = facts_of(clinic_world(rdma_policy(**parameters), *known))
     labels = {k: dict(v) | (dict(namespaces or {}) if k == "research" else {}) for k, v in facts.namespaces.items()}

@@ -1,4 +1,4 @@
-"""RDMA: where a decision takes RDMA away, the pod has neither the device nor the further networks, and NCCL knows it."""
+"""RDMA: where a decision takes it away, the pod has neither the device nor the further networks, and NCCL knows."""
 
 from __future__ import annotations
 
@@ -23,15 +23,11 @@ def _pod(context: RenderContext, pod: dict[str, Any]) -> None:
             resources = container.get("resources")
             for part in ("limits", "requests"):
                 asked = resources.get(part) if isinstance(resources, dict) else None
-                for name in list(asked) if isinstance(asked, dict) else ():
-                    if name in removed or is_rdma_name(str(name)):
-                        del asked[name]
+                if isinstance(resources, dict) and isinstance(asked, dict):
+                    resources[part] = {k: v for k, v in asked.items() if k not in removed and not is_rdma_name(str(k))}
             env = container.get("env")
-            kept = (
-                [e for e in env if not isinstance(e, dict) or e.get("name") != VARIABLE]
-                if isinstance(env, list)
-                else []
-            )
+            asked_env = env if isinstance(env, list) else []
+            kept = [e for e in asked_env if not isinstance(e, dict) or e.get("name") != VARIABLE]
             container["env"] = [*kept, {"name": VARIABLE, "value": "1"}]
 
 

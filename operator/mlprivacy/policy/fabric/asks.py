@@ -18,6 +18,7 @@ _SHORT = re.compile(
     r"(?:(?P<namespace>[a-z0-9]([-a-z0-9]*[a-z0-9])?)/)?(?P<name>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(@[A-Za-z0-9_.-]+)?"
 )
 _HOST = {"hostNetwork": "hostNetwork", "hostIPC": "hostIPC", "hostPID": "hostPID"}
+_CLAIMS = {"resourceClaimName": "ResourceClaim", "resourceClaimTemplateName": "ResourceClaimTemplate"}
 _CAPABILITIES = frozenset({"NET_ADMIN", "NET_RAW", "SYS_RAWIO", "SYS_ADMIN", "ALL"})
 
 
@@ -172,7 +173,7 @@ def _devices(volumes: Any) -> Iterator[HostAccess]:
         where = _mapping(volume.get("hostPath")).get("path")
         if isinstance(where, str):
             normal = "/" + "/".join(p for p in where.split("/") if p not in ("", "."))
-            if normal == "/" or normal == "/dev" or normal.startswith("/dev/") or ".." in normal.split("/"):
+            if normal in ("/", "/dev") or normal.startswith("/dev/") or ".." in normal.split("/"):
                 yield HostAccess(f"spec.template.spec.volumes[{index}].hostPath", f"the host path {normal[:80]}")
 
 

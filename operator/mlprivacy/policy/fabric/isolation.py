@@ -17,7 +17,7 @@ DEFAULT_PARTITION = 0x7FFF  # every InfiniBand port is in it
 
 
 def chain_problems(use: Use) -> Iterator[Raised]:
-    """The path through SR-IOV: each device comes with a network whose plugins are sriov, rdma or an isolated ib-sriov."""
+    """The path through SR-IOV: each device comes with a network that moves it into the pod's namespace."""
     taken = {n.resource for n in use.device_networks}
     complete = all(n.raw is not None for n in use.networks)  # else a network that is not known may take the device
     for resource in dict.fromkeys(use.resource_names) if complete else ():
@@ -53,7 +53,7 @@ def chain_problems(use: Use) -> Iterator[Raised]:
 
 
 def chained(chain: tuple[Raw, ...]) -> bool:
-    """True for ``sriov`` directly followed by ``rdma``, and for ``ib-sriov`` with ``rdmaIsolation: true`` and no rdma."""
+    """True for ``sriov`` directly followed by ``rdma``, and for ``ib-sriov`` with ``rdmaIsolation``, alone."""
     types = [str(p.get("type") or "") for p in chain]
     if types[0] == "ib-sriov":
         return chain[0].get("rdmaIsolation") is True and "rdma" not in types

@@ -22,8 +22,8 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         shown = ", ".join(use.resource_names) or (", ".join(n.asked.ref for n in use.device_networks))
         yield breach(
             use.path,
-            f"{names(denying)} may not be used with an RDMA device{f' ({shown})' if shown else ''}, which passes by every "
-            "NetworkPolicy",
+            f"{names(denying)} may not be used with an RDMA device{f' ({shown})' if shown else ''}, which passes by "
+            "every NetworkPolicy",
             "leave the device, the network or the claim out; NCCL works over TCP with NCCL_IB_DISABLE=1",
         )
     if use.unreadable:
@@ -51,7 +51,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         if known is None:
             yield missing(
                 claim.path,
-                f"the {claim.kind} {claim.name} is not known (yet), so it is not known whether it claims an RDMA device",
+                f"the {claim.kind} {claim.name} is not known (yet), so it may claim an RDMA device",
                 "create it, or remove the claim",
             )
     yield from _unknown(case)

@@ -53,8 +53,8 @@ def _network(case: Case, network: Network, policies: tuple[Raw, ...]) -> Iterato
         if opened and selects(body.get("podSelector"), pod, unknown=True):
             yield breach(
                 NETWORKS_PATH,
-                f"the MultiNetworkPolicy {name_of(policy)} opens {' and '.join(opened)} of {network.asked.ref} for this "
-                "job's pods",
+                f"the MultiNetworkPolicy {name_of(policy)} opens {' and '.join(opened)} of {network.asked.ref} for the "
+                "pods of this job",
                 "have its podSelector leave out pods with the label mlprivacy.dev/rendered",
             )
     if not {"Ingress", "Egress"} <= closed:
@@ -62,8 +62,8 @@ def _network(case: Case, network: Network, policies: tuple[Raw, ...]) -> Iterato
             NETWORKS_PATH,
             f"no MultiNetworkPolicy closes the network {network.asked.ref} in both directions for this job's pods, and "
             "NetworkPolicy does not see it",
-            f"ask the platform for a MultiNetworkPolicy for {network.asked.ref} with policyTypes Ingress and Egress and "
-            "no rules; of RDMA it sees nothing, which the other rdma rules are for",
+            f"ask the platform for a MultiNetworkPolicy for {network.asked.ref} with policyTypes Ingress and Egress "
+            "and no rules; of RDMA it sees nothing, which the other rdma rules are for",
         )
 
 

@@ -37,15 +37,14 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if shared and not _single_tenant(case, use):
         yield breach(
             shared[0].path,
-            f"{names(careful)} is {careful[0].spec.sensitivity.value}, and {shared[0].name} is a device that several pods "
-            "share",
+            f"{names(careful)} is {careful[0].spec.sensitivity.value}, and {shared[0].name} is a device that several "
+            "pods share",
             f"use an SR-IOV device of the job's own, or nodes with the label {LABEL_TENANT} of your tenant",
         )
     elif unsaid and not readable:
         yield missing(
             unsaid[0].path,
-            f"the settings of the shared device plugin are not known (yet), so it is not known whether {unsaid[0].name} "
-            "is shared",
+            f"the settings of the shared device plugin are not known (yet), so {unsaid[0].name} may be shared",
             "wait until they are read; offline, add the ConfigMap rdma-devices",
         )
 
