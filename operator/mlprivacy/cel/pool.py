@@ -228,25 +228,23 @@ class CelPool:
             yield from ((text, None) for text in texts)
             return
         try:
-            fresh = False
             while texts:
+                old = self._worker is not None
                 try:
-                    if self._worker is None:
-                        self._worker, fresh = self._start(end), True
-                    self._worker.ask({**request, "texts": texts}, end)
+                    worker = self._worker = self._worker or self._start(end)
+                    worker.ask({**request, "texts": texts}, end)
                     for text in tuple(texts):
-                        answer = self._worker.answer(min(end, time.monotonic() + self._each))
+                        answer = worker.answer(min(end, time.monotonic() + self._each))
                         texts.pop(0)
                         yield text, answer
                 except Gone as gone:
                     self._drop()
                     if time.monotonic() >= end:
                         break
-                    if not gone.blame and not fresh:
-                        continue  # the worker had ended while nobody looked: once more with a new one
+                    if old and not gone.blame:
+                        continue  # it had ended while nobody looked: once more with a new one
                     logger.warning("a custom rule gave no answer: %s", gone)
                     yield texts.pop(0), gone
-                    fresh = False
             yield from ((text, None) for text in texts)
         finally:
             if texts:

@@ -23,6 +23,7 @@ from mlprivacy.cli.objects import JOB_KINDS, SUFFIXES, Item, Objects
 from mlprivacy.cli.ruledocs import BUILT_IN
 from mlprivacy.manifests import yamlload
 from mlprivacy.policy.custom import CustomRules, finding_id
+from mlprivacy.policy.engine import evaluate, rules_in_force
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.rules import rules_by_id
@@ -105,6 +106,7 @@ class Result:
     problems: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     decision: Decision | None = None
+    in_force: frozenset[str] = frozenset()  # rules that judged the job
     seconds: float = 0.0
 
     @property
@@ -115,7 +117,7 @@ class Result:
         return "failed" if self.differences else "passed"
 
 
-class _Bad(Exception):
+class BadCase(Exception):
     """The case can not be run; the arguments are sentences."""
 
 
@@ -143,30 +145,37 @@ def run(folder: Path, custom: CustomRules | None = None) -> Result:
         _no_unknown_rules(folder / CASE, case.expect, found)
         now = _now(folder / CASE, case.now)
         item = _job(folder, found, case.job)
-        decision = offline.decide(
+        facts = offline.facts_of(
             item.raw,
             offline.FileLookup((i.raw for i in found.items), offline.Settings(now)),
             now,
             custom=custom,
             adjust=_adjust(folder / CASE, case.facts),
         )
-    except _Bad as bad:
+    except BadCase as bad:
         return Result(folder, name, problems=tuple(map(str, bad.args)), seconds=time.perf_counter() - began)
-    differences = tuple(compare(case.expect, decision))
-    return Result(folder, name, (), differences, decision, time.perf_counter() - began)
+    decision = evaluate(item.raw, facts)
+    return Result(
+        folder,
+        name,
+        differences=tuple(compare(case.expect, decision)),
+        decision=decision,
+        in_force=frozenset(rule.id for rule in rules_in_force(item.raw, facts)),
+        seconds=time.perf_counter() - began,
+    )
 
 
 def read(file: Path) -> CaseFile:
-    """Read a ``case.yaml``. Raises _Bad with sentences."""
+    """Read a ``case.yaml``. Raises BadCase with sentences."""
     try:
         with file.open("rb") as handle:
             documents = yamlload.load(yamlload.decode(handle.read(yamlload.MAX_FILE + 1)))
     except OSError as error:
-        raise _Bad(f"{file}: can not be read: {error.strerror}") from error
+        raise BadCase(f"{file}: can not be read: {error.strerror}") from error
     except yamlload.LoadError as error:
-        raise _Bad(f"{file}:{error.line}:{error.column}: {error.message}") from error
+        raise BadCase(f"{file}:{error.line}:{error.column}: {error.message}") from error
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
-        raise _Bad(f"{file}: is no case; write one map with name, now and expect")
+        raise BadCase(f"{file}: is no case; write one map with name, now and expect")
     node = documents[0]
     try:
         return CaseFile.model_validate(node.value, by_alias=True, by_name=False)
@@ -176,7 +185,7 @@ def read(file: Path) -> CaseFile:
             path = dotted(item["loc"], "").removeprefix(".")
             place = node.at(path)
             sentences.append(f"{file}:{place.line}:{place.column}: {path}: {item['msg']}")
-        raise _Bad(*sentences) from problem
+        raise BadCase(*sentences) from problem
 
 
 def compare(expect: Expectation, decision: Decision) -> Iterator[Difference]:
@@ -223,18 +232,18 @@ def _no_unknown_rules(file: Path, expect: Expectation, found: Objects) -> None:
     unknown = sorted(({f.rule for f in expect.findings} | set(expect.absent)) - known_rules(found))
     if unknown:
         known = ", ".join(sorted(rules_by_id()))
-        raise _Bad(f"{file}: expect names {', '.join(unknown)}, which is no rule; there are {known}")
+        raise BadCase(f"{file}: expect names {', '.join(unknown)}, which is no rule; there are {known}")
 
 
 def _objects(folder: Path, case: CaseFile) -> Objects:
     files = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and p.name != CASE and p.is_file()]
     if not files:
-        raise _Bad(f"{folder}: has no objects.yaml; put the objects that the case is about there")
+        raise BadCase(f"{folder}: has no objects.yaml; put the objects that the case is about there")
     found = objects.read(map(str, files), default_namespace=DEFAULT_NAMESPACE)
     # A field that is wrong belongs to an object (`what`); a file that can not be read is never part of a case.
     bad = [b for b in found.bad if not (case.allow_invalid and b.what)]
     if bad:
-        raise _Bad(*map(str, bad))
+        raise BadCase(*map(str, bad))
     return found
 
 
@@ -246,17 +255,17 @@ def _job(folder: Path, found: Objects, wanted: str | None) -> Item:
         return jobs[0]
     named = f" named {wanted}" if wanted else ""
     if jobs:
-        raise _Bad(
+        raise BadCase(
             f"{folder / CASE}: {len(jobs)} jobs{named} are there; set job to a NAME, NAMESPACE/NAME or KIND/NAME"
         )
-    raise _Bad(f"{folder}: there is no job{named} among the objects; add the TrainingJob or InferenceJob to judge")
+    raise BadCase(f"{folder}: there is no job{named} among the objects; add the TrainingJob or InferenceJob to judge")
 
 
 def _now(file: Path, text: str) -> datetime:
     try:
         return offline.parse_now(text)
     except CliError as error:
-        raise _Bad(f"{file}: now: {text!r} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z") from error
+        raise BadCase(f"{file}: now: {text!r} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z") from error
 
 
 def _adjust(file: Path, given: Mapping[str, Any]) -> offline.Adjust:
@@ -267,14 +276,16 @@ def _adjust(file: Path, given: Mapping[str, Any]) -> offline.Adjust:
     for key, raw in given.items():
         name = settable.get(key)
         if name is None:
-            raise _Bad(f"{file}: facts.{key} is no fact that a case can set; there are {', '.join(sorted(settable))}")
+            raise BadCase(
+                f"{file}: facts.{key} is no fact that a case can set; there are {', '.join(sorted(settable))}"
+            )
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(raw)
         except ValidationError as problem:
             said = problem.errors(include_url=False)[0]
-            raise _Bad(f"{file}: {dotted((key, *said['loc']), 'facts')}: {said['msg']}") from problem
+            raise BadCase(f"{file}: {dotted((key, *said['loc']), 'facts')}: {said['msg']}") from problem
         except PydanticSchemaGenerationError as error:
-            raise _Bad(f"{file}: facts.{key} is made of objects; put them into objects.yaml") from error
+            raise BadCase(f"{file}: facts.{key} is made of objects; put them into objects.yaml") from error
 
     def adjust(facts: Facts) -> Facts:
         return replace(facts, **values) if values else facts

@@ -140,21 +140,21 @@ def custom_rules() -> CelPool:
     return CelPool(expression_seconds=5, total_seconds=30)
 
 
-def decide(
+def facts_of(
     raw: Mapping[str, Any],
     lookup: FileLookup,
     now: datetime,
     *,
     custom: CustomRules | None = None,
     adjust: Adjust | None = None,
-) -> Decision:
-    """The decision on one job. Without ``custom`` its custom rules have no answer, which holds it."""
+) -> Facts:
+    """The facts of the decision on one job. Without ``custom`` its custom rules have no answer, which holds it."""
     facts = select_facts(raw, lookup, now)
     if adjust is not None:
         facts = adjust(facts)
     if custom is not None and (asked := custom_asked(raw, facts)) is not None:
         facts = replace(facts, custom=custom.evaluate(asked.rules, asked.document))
-    return evaluate(raw, facts)
+    return facts
 
 
 def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:
@@ -171,8 +171,9 @@ def judge(objects: Objects, settings: Settings, custom: CustomRules | None = Non
     broken = {bad.what for bad in objects.bad if bad.what}
     lookup = FileLookup((item.raw for item in objects.items), settings)
     judged = [
-        Judged(item, decide(stamped(item.raw, settings.requester), lookup, settings.now, custom=custom))
+        Judged(item, evaluate(raw, facts_of(raw, lookup, settings.now, custom=custom)))
         for item in objects.of(*JOB_KINDS)
         if item.what not in broken
+        for raw in (stamped(item.raw, settings.requester),)
     ]
     return Judgement(tuple(judged), objects)

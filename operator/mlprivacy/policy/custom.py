@@ -101,8 +101,8 @@ def document(case: Case, raw: Mapping[str, Any]) -> dict[str, Any]:
     """What an expression sees, as JSON. Defaults are filled in, so that it is the same from a file and a cluster.
 
     ``job`` has apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, without suspend: stopping a
-    job must not change what is decided. ``datasets`` and ``classes`` hold what resolved. ``namespaceObject`` is called so
-    because ``namespace`` is a reserved word of CEL, and because ValidatingAdmissionPolicies call it so.
+    job must not change what is decided. ``datasets`` and ``classes`` hold what resolved. ``namespaceObject`` is called
+    as in ValidatingAdmissionPolicies; ``namespace`` is a reserved word of CEL.
     """
     metadata = raw.get("metadata")
     meta = metadata if isinstance(metadata, Mapping) else {}
