@@ -179,10 +179,7 @@ def _devices(volumes: Any) -> Iterator[HostAccess]:
 
 def _claims(entries: Any) -> Iterator[Claimed]:
     for index, entry in _mappings(entries):
-        for key, kind in (
-            ("resourceClaimName", "ResourceClaim"),
-            ("resourceClaimTemplateName", "ResourceClaimTemplate"),
-        ):
+        for key, kind in _CLAIMS.items():
             name = entry.get(key)
             if isinstance(name, str) and name:
                 yield Claimed(f"spec.template.spec.resourceClaims[{index}].{key}", kind, name)
