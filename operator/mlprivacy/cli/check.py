@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,6 +10,8 @@ from mlprivacy.cli.errors import CliError
 
 if TYPE_CHECKING:
     from mlprivacy.cli.offline import Judged, Judgement
+
+CHART_RETENTION_DAYS: Final = 2192  # audit.retentionDays of the chart, unless it is set
 
 EPILOG = """\b
 Exit codes, the worst of all files counts (2, then 1, then 3, then 0):
@@ -51,7 +53,7 @@ classes) and everything that is not in the files. A dataset that is not in the f
 @click.option(
     "--audit-retention-days",
     type=click.IntRange(0),
-    default=2192,
+    default=CHART_RETENTION_DAYS,
     show_default=True,
     metavar="DAYS",
     help="Judge as if the installation kept its audit log for so long; the default is that of the chart.",

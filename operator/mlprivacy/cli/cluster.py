@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlprivacy.api.base import parse_spec
@@ -16,6 +16,7 @@ from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.credentials import ConfigurationError
 from mlprivacy.kube.errors import ApiError, Forbidden, NotFound, Unauthorized, Unreachable
 from mlprivacy.kube.fabric import RESOURCES as FABRIC
+from mlprivacy.kube.facts import ATTESTATIONS
 from mlprivacy.kube.resources import (
     CONFIGMAPS,
     CONSENTSCOPES,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OPERATOR_NAMESPACE = "mlprivacy-system"
+INSTALLATION = "mlprivacy-installation"  # the ConfigMap in which the chart writes down what the installation promises
 _SOURCES = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
 
 
@@ -83,17 +85,34 @@ class Known:
 
     lookup: ObjectLookup
     unread: tuple[str, ...]
+    unread_of: Mapping[str, str] = field(default_factory=dict)  # matters only to decisions that rest on this kind
 
 
-async def _packs(client: KubeClient, namespace: str, objects: list[Object], unread: list[str]) -> None:
-    """The packs of users and the registers of people's training, which lie in the operator's namespace."""
+async def _packs(client: KubeClient, namespace: str, objects: list[Object], unread: list[str]) -> bool:
+    """The packs of users and the registers of people's training, which lie in the operator's namespace; False when
+    these may not be read.
+    """
     for label in (LABEL_PACK, LABEL_TRAINING_ATTESTATIONS):
         try:
             objects += await client.list(CONFIGMAPS, namespace, label_selector=f"{label}=true")
         except Forbidden:
             if label == LABEL_PACK and (named := _packs_of_users(objects)):
                 unread.append(f"you may not list the ConfigMaps of the namespace {namespace}, where {named} would lie")
-            return
+            return False
+    return True
+
+
+async def _promised(client: KubeClient, namespace: str, unread: list[str]) -> int | None:
+    """For how many days the installation promises to keep its audit log, as the chart writes it down."""
+    try:
+        found = await client.get(CONFIGMAPS, INSTALLATION, namespace)
+    except NotFound:
+        return None  # an installation of an older release, or one in another namespace
+    except Forbidden:
+        unread.append(f"you may not read the ConfigMap {INSTALLATION} of the namespace {namespace}")
+        return None
+    written = str((found.get("data") or {}).get("auditRetentionDays", ""))
+    return int(written) if written.isascii() and written.isdigit() else None
 
 
 def _packs_of_users(objects: list[Object]) -> str:
@@ -116,7 +135,8 @@ async def gather(
             unread.append(f"you may not list {resource}")
         except NotFound:
             unread.append(f"the cluster has no {resource}; is the chart installed?")
-    await _packs(client, operator_namespace, objects, unread)
+    registers_read = await _packs(client, operator_namespace, objects, unread)
+    promised = await _promised(client, operator_namespace, unread)
     asked = references(job)
     for name in asked.claims:
         try:
@@ -135,7 +155,11 @@ async def gather(
             complete.add(resource.kind)  # a cluster without the definition has no such object
         except Forbidden:
             unread.append(f"you may not list {resource}")
-    return Known(ObjectLookup(objects, complete=complete), tuple(unread))
+    lookup = ObjectLookup(
+        objects, complete=complete, operator_namespace=operator_namespace, audit_retention_days=promised
+    )
+    where = f"you may not list the ConfigMaps of the namespace {operator_namespace}, where people's training is attested"
+    return Known(lookup, tuple(unread), {} if registers_read else {ATTESTATIONS: where})
 
 
 def resource_named(word: str) -> Resource | None:

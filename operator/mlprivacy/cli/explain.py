@@ -77,14 +77,16 @@ def _rule(name: str, output: str) -> None:
 def _files(
     files: tuple[str, ...], subject: str | None, namespace: str, how: tuple[str | None, str | None], output: str
 ) -> None:
-    from mlprivacy.cli import explanation, objects, offline  # noqa: PLC0415
+    from mlprivacy.cli import check, explanation, objects, offline  # noqa: PLC0415
     from mlprivacy.policy.engine import grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
 
     found = objects.read(files, default_namespace=namespace)
     if found.bad:
         raise CliError("\n       ".join(str(bad) for bad in found.bad))
-    settings = offline.Settings(offline.parse_now(how[0]), {}, how[1])
+    settings = offline.Settings(
+        offline.parse_now(how[0]), {}, how[1], audit_retention_days=check.CHART_RETENTION_DAYS
+    )
     lookup = offline.FileLookup((item.raw for item in found.items), settings)
     with offline.custom_rules() as custom:
         judgement = offline.judge(found, settings, custom)

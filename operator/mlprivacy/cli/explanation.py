@@ -176,11 +176,12 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     facts = select_facts(raw, known.lookup, datetime.now(UTC))
     decision = evaluate(raw, facts)
     status = raw.get("status")
+    kinds = {dependency.kind for dependency in decision.dependencies}
     return Explanation(
         f"{resource.kind} {namespace}/{name}",
         decision,
         status=status if isinstance(status, dict) else {},
         generation=int(raw["metadata"].get("generation") or 0),
-        unread=known.unread,
+        unread=(*known.unread, *(sentence for kind, sentence in known.unread_of.items() if kind in kinds)),
         grounds=grounds_of(raw, facts),
     )
