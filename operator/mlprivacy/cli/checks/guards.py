@@ -14,6 +14,7 @@ GUARDS = (
     "mlprivacy-connect",
     "mlprivacy-definitions",
     "mlprivacy-ephemeral-containers",
+    "mlprivacy-exceptions",
     "mlprivacy-foreign-network-policy",
     "mlprivacy-grace",
     "mlprivacy-job-tokens",
