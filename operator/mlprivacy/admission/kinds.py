@@ -24,6 +24,7 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
 Key = tuple[str, str, str]
@@ -77,6 +78,7 @@ async def judge_kind(
         found += wording.field_lines(exception_warnings(parsed.spec, now))
     if isinstance(parsed.spec, PrivacyPolicySpec):
         found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
+    found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
 

@@ -51,6 +51,7 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     metavar="DAYS",
     help="How long the storage of the audit log is promised to be kept; not known unless given.",
 )
+@flag("--default-classes", is_flag=True, help="Make the DataClasses that ship where they are absent.")
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -70,6 +71,7 @@ def command(
     seal_deadline: int,
     seal_retry: int,
     audit_retention_days: int | None,
+    default_classes: bool,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -99,6 +101,7 @@ def command(
         seal_deadline_seconds=seal_deadline,
         seal_retry_seconds=seal_retry,
         audit_retention_days=audit_retention_days,
+        default_classes=default_classes,
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

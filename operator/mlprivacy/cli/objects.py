@@ -20,6 +20,7 @@ from mlprivacy.policy.lookup import CLUSTER_SCOPED
 from mlprivacy.policy.pack_check import is_pack, pack_errors, user_pack
 from mlprivacy.policy.packs import Pack
 from mlprivacy.policy.packs.reading import PackError, read_pack
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"
@@ -98,6 +99,7 @@ class Objects:
 
     items: list[Item] = field(default_factory=list)
     bad: list[BadInput] = field(default_factory=list)
+    odd: list[BadInput] = field(default_factory=list)  # what is no mistake and may not be meant
     foreign: int = 0
     files: int = 0
     packs: dict[str, Pack] = field(default_factory=dict)  # those of files that are a pack themselves
@@ -215,6 +217,9 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         parsed = parse_spec(info, item.raw)
         problems += [(e.path, e.message) for e in (*parsed.errors, *parsed.unknown)]
         item = Item(item.raw, node, file, kind, namespace, name, parsed)
+        if parsed.spec is not None:
+            odd = vocabulary_warnings(parsed.spec)
+            found.odd += [BadInput(item.place_of(e.path), e.message, item.what, e.path) for e in odd]
     found.bad += [BadInput(item.place_of(path), message, item.what, path) for path, message in problems]
     if kind == "ConfigMap" and is_pack(raw):
         try:

@@ -62,7 +62,7 @@ class Judgement:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to trust it."""
         names = sorted({name for judged in self.judged for name in judged.decision.exceptions})
-        return (trust_note(names),) if names else ()
+        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd))
 
     @property
     def exit_code(self) -> int:

@@ -15,6 +15,7 @@ from mlprivacy.controller import metrics
 from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
+from mlprivacy.controller.defaults import DefaultClasses
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
 from mlprivacy.controller.framework import Framework
@@ -84,6 +85,7 @@ class Controller:
             hears=self._heartbeats.silence,
         )
         self._inputs = Inputs(facts, effects, children, _utc_now)
+        self._defaults = DefaultClasses(client)
         self._framework = Framework(self._job_seen, config.kubeconfig)
         self._sweep = Sweep(client, self._store, self._queue.add)
         metrics.JOBS.set_function(lambda: len(self._store))
@@ -117,6 +119,8 @@ class Controller:
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
         ]
+        if self._config.default_classes:
+            beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
         if not self._config.simulated_nodes:
             beside.append(asyncio.create_task(self._heartbeats.run(), name="heartbeats"))
         try:

@@ -22,7 +22,8 @@ class ControllerConfig:
     are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to be sealed,
     ``seal_retry_seconds`` the first pause before another attempt of a job that was not.
     ``audit_retention_days`` is how long the audit log is promised to be kept; None is not known.
-    ``after_write`` is called after each API write of a reconcile; tests end the process there.
+    ``default_classes`` makes the DataClasses that ship where they are absent. ``after_write`` is called after each API
+    write of a reconcile; tests end the process there.
     """
 
     namespace: str
@@ -44,4 +45,5 @@ class ControllerConfig:
     seal_deadline_seconds: int = 60
     seal_retry_seconds: int = 60
     audit_retention_days: int | None = None
+    default_classes: bool = False
     after_write: Callable[[Write], None] = _nothing

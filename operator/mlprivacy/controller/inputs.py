@@ -26,6 +26,7 @@ from mlprivacy.kube.resources import OURS
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 logger = logging.getLogger(__name__)
 RESOURCES = {resource.kind: resource for resource in OURS}
@@ -101,7 +102,8 @@ class Inputs:
             }
         problems = list(self._problems(parsed, expressions))
         unknown = f" Unknown fields, which have no effect: {', '.join(u.path for u in parsed.unknown[:4])}."
-        note = "the spec can be read." + (unknown if parsed.unknown else "")
+        odd = [f" {e.path}: {e.message}." for e in vocabulary_warnings(parsed.spec)[:4]]
+        note = "the spec can be read." + (unknown if parsed.unknown else "") + "".join(odd)
         text = " ".join(problems)
         return {
             ConditionType.ACCEPTED: ("True", Reason.ALLOWED, note),

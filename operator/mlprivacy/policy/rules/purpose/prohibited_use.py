@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.matching import covered_by_any
+from mlprivacy.policy.matching import covered_by_any, folded
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach
 
@@ -49,9 +49,10 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
 def within(prohibited: str, purpose: str) -> bool:
     """True when the segments of ``prohibited`` follow one another somewhere in ``purpose``.
 
-    ``social_scoring`` is within ``essential.social_scoring.citizens``, and not within ``anti_social_scoring``.
+    ``social_scoring`` is within ``essential.social_scoring.citizens``, and not within ``anti_social_scoring``. However
+    the prohibition is written (``Social Scoring``), it counts.
     """
-    return f".{prohibited}." in f".{purpose}."
+    return f".{folded(prohibited)}." in f".{purpose}."
 
 
 RULE = Rule(
