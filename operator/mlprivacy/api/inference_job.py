@@ -26,6 +26,7 @@ from mlprivacy.api.base import (
 )
 from mlprivacy.api.constraints import (
     UNIQUE,
+    Boolean,
     Integer,
     Rule,
 )
@@ -182,6 +183,14 @@ class InferenceJobSpec(ApiModel):
     outputs: Annotated[Outputs, Field(default_factory=Outputs, description="outputs: how much of an answer leaves.")]
     redact: Annotated[Redact, Field(default_factory=Redact, description="redact: personal data that is removed.")]
     oversight: Annotated[Oversight | None, Field(default=None, description="oversight: where people can turn.")]
+    legal_effect: Annotated[
+        Boolean,
+        Field(
+            default=False,
+            description="legalEffect says that answers decide about people with legal or similar effect. The rule "
+            "human-oversight then asks for oversight.humanReviewURL and oversight.optOutURL.",
+        ),
+    ]
     impact_assessment: ImpactAssessmentField
     high_risk: HighRiskField
     general_purpose: GeneralPurposeField
