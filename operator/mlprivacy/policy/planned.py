@@ -20,24 +20,6 @@ class Planned:
 
 _PLANNED: Final = (
     Planned(
-        "consent-withdrawal",
-        "consent",
-        "a withdrawal that is newer than the snapshot filters again, suspends or refuses, as the scope says",
-        "the consent registry and its feed of withdrawals",
-    ),
-    Planned(
-        "objection",
-        "consent",
-        "objections are respected where the basis is not consent",
-        "the consent registry",
-    ),
-    Planned(
-        "opt-out",
-        "consent",
-        "a do-not-sell, do-not-share or do-not-train tag is respected",
-        "the consent registry",
-    ),
-    Planned(
         "dp-budget",
         "dp",
         "every block has room for the job's loss, and the namespace's quota holds",
@@ -48,18 +30,6 @@ _PLANNED: Final = (
         "dp",
         "batch size, steps, noise and the public number of units give no more than the declared epsilon",
         "the accounting of the privacy budget",
-    ),
-    Planned(
-        "incident",
-        "accountability",
-        "an open incident on a dataset holds new uses of it",
-        "a record of incidents",
-    ),
-    Planned(
-        "human-oversight",
-        "inference",
-        "decisions with legal effect have addresses for human review and for opting out",
-        "the inference gateway",
     ),
     Planned(
         "inference-gateway",
@@ -78,12 +48,6 @@ _PLANNED: Final = (
         "release",
         "model, blocks and consent snapshot of each release are recorded",
         "model releases and the data gate",
-    ),
-    Planned(
-        "bias-testing",
-        "fairness",
-        "bias tests on special categories are isolated, without egress, deleted after and not used again",
-        "the release gate",
     ),
     Planned(
         "fairness",
