@@ -66,7 +66,15 @@ class FindingStatus(ApiModel):
         Field(default=(), max_length=16, description="citations of the law or organisation rule behind it."),
         ATOMIC,
     ]
-    pack: Annotated[str | None, Field(default=None, max_length=63, description="pack that asked for the rule.")]
+    pack: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="pack that asked for the rule, with the strictest action."),
+    ]
+    packs: Annotated[
+        tuple[Annotated[str, Field(max_length=63)], ...],
+        Field(default=(), max_length=16, description="packs that asked for the rule, where there are several."),
+        ATOMIC,
+    ]
     exception: Annotated[
         str | None,
         Field(default=None, max_length=63, description="exception that turned a refusal into this warning."),

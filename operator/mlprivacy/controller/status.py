@@ -15,6 +15,7 @@ from mlprivacy.policy.model import Decision, Verdict
 
 FINDINGS_SHOWN = 16
 CITATIONS_SHOWN = 16
+PACKS_SHOWN = 16
 EXCEPTIONS_SHOWN = 16
 _LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63, "exception": 63}
 _REFERENCE_REASONS = frozenset(
@@ -102,6 +103,8 @@ def _finding(finding: dict[str, Any]) -> dict[str, Any]:
     cut = {k: bounded(v, _LIMITS[k]) if k in _LIMITS and isinstance(v, str) else v for k, v in finding.items()}
     if "citations" in cut:
         cut["citations"] = [bounded(c, 120) for c in cut["citations"][:CITATIONS_SHOWN]]
+    if "packs" in cut:
+        cut["packs"] = cut["packs"][:PACKS_SHOWN]
     return cut
 
 
