@@ -17,7 +17,7 @@ from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.defaults import DefaultClasses
 from mlprivacy.controller.effects import Effects
-from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
+from mlprivacy.controller.exceptions import EXCEPTION, Exceptions, jobs_of
 from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
@@ -206,10 +206,8 @@ class Controller:
         for key in self._index.resting_on(touched_by(changed)):
             self._queue.add(key)
         if changed.kind == EXCEPTION:
-            for one in (old, new):
-                if one is not None:  # the job rests on it from now on, or did until now
-                    workload = one["spec"]["workload"]
-                    self._queue.add(JobKey(workload["kind"], workload["namespace"], workload["name"]))
+            for key in jobs_of(old, new):
+                self._queue.add(key)
         if changed.kind in ("PrivacyPolicy", "Namespace"):
             for _, name in self._facts.informers[EXCEPTION].keys(None):
                 self._queue.add(JobKey(EXCEPTION, "", name))

@@ -184,6 +184,12 @@ class Exceptions:
         raise Conflict(409, "Conflict", f"{EXCEPTION} {name} is written to all the time")
 
 
+def jobs_of(old: Object | None, new: Object | None) -> set[JobKey]:
+    """The job that a changed exception is for, and no other: also one that rested on none until now."""
+    workloads = [one["spec"]["workload"] for one in (old, new) if one is not None]
+    return {JobKey(w["kind"], w["namespace"], w["name"]) for w in workloads}
+
+
 def _conditions(judged: Judged) -> dict[ConditionType, Tri]:
     sentence = judged.sentence[:1].upper() + judged.sentence[1:] + "."
     stalled: Tri = (

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+from builders import exception
 
 KINDS = "/validate/kinds"
 
@@ -281,3 +282,27 @@ async def test_a_foreign_kind_is_refused(world) -> None:
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "research"}}
 
     assert (await world.ask(KINDS, other))["status"]["code"] == 400
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"rule": "egress"}, "spec.rule: the rule egress knows no exception"),
+        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; choose among"),
+        ({"workload": {"kind": "TrainingJob", "namespace": "research", "name": "*"}}, "spec.workload.name: "),
+        ({"expiresAt": "soon"}, "spec.expiresAt: "),
+    ],
+)
+async def test_an_exception_that_can_never_count_is_refused(world, spec, words) -> None:
+    answer = await world.ask(KINDS, exception(**spec))
+
+    assert not answer["allowed"]
+    assert words in answer["status"]["message"]
+
+
+@pytest.mark.parametrize("end", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+async def test_an_exception_that_does_not_count_now_is_warned_of(world, end) -> None:
+    answer = await world.ask(KINDS, exception(expiresAt=end))
+
+    assert answer["allowed"]
+    assert "spec.expiresAt" in answer["warnings"][0]

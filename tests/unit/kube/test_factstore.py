@@ -228,3 +228,22 @@ def test_a_change_concerns_the_object_and_all_of_its_kind() -> None:
         Dependency("DatasetGrant", "clinic", "give"),
         Dependency("DatasetGrant", "clinic", "*"),
     )
+
+
+async def test_a_job_gets_the_exceptions_that_name_it_and_no_others(store: FactStore, api, eventually) -> None:
+    def exception(kind: str = "TrainingJob", namespace: str = "team", name: str = "job") -> dict:
+        workload = {"kind": kind, "namespace": namespace, "name": name}
+        spec = {"rule": "dp-required", "workload": workload, "reason": "r", "ticket": "t"}
+        return {"spec": spec | {"expiresAt": "2026-02-01T00:00:00Z"}}
+
+    path = f"{GROUP}/policyexceptions"
+    await api.put(f"{path}/mine", exception())
+    for name, other in {"a": {"kind": "InferenceJob"}, "b": {"namespace": "clinic"}, "c": {"name": "job2"}}.items():
+        await api.put(f"{path}/{name}", exception(**other))
+    version = store.version
+    await eventually(lambda: len(list(store.informers["PolicyException"].keys(None))) == 4)
+    assert store.version > version
+
+    facts = await store.gather(job("own"), NOW)
+
+    assert [e.name for e in facts.exceptions] == ["mine"]
