@@ -158,8 +158,8 @@ async def gather(
     lookup = ObjectLookup(
         objects, complete=complete, operator_namespace=operator_namespace, audit_retention_days=promised
     )
-    where = f"you may not list the ConfigMaps of the namespace {operator_namespace}, where people's training is attested"
-    return Known(lookup, tuple(unread), {} if registers_read else {ATTESTATIONS: where})
+    there = f"the ConfigMaps of the namespace {operator_namespace}, where people's training is attested"
+    return Known(lookup, tuple(unread), {} if registers_read else {ATTESTATIONS: f"you may not list {there}"})
 
 
 def resource_named(word: str) -> Resource | None:

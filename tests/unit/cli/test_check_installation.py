@@ -1,4 +1,4 @@
-"""`mlprivacy check`: what no object says (the promise of the audit log, who asks) is given, or is the chart's default."""
+"""`mlprivacy check`: what no object says (how long the audit log is kept, who asks) is an option."""
 
 from __future__ import annotations
 

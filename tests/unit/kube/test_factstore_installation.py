@@ -22,9 +22,7 @@ def register(**data: str) -> dict:
 
 @pytest.fixture
 async def store(api, client: KubeClient) -> AsyncIterator[FactStore]:
-    found = FactStore(
-        client, operator_namespace="mlprivacy-system", audit_retention_days=2192, backoff=(0.01, 0.05)
-    )
+    found = FactStore(client, operator_namespace="mlprivacy-system", audit_retention_days=2192, backoff=(0.01, 0.05))
     found.start()
     assert await found.wait_synced(20)
     yield found
@@ -33,7 +31,7 @@ async def store(api, client: KubeClient) -> AsyncIterator[FactStore]:
 
 async def eventually(check) -> None:
     async with asyncio.timeout(5):
-        while not check():
+        while not check():  # noqa: ASYNC110 - what a watch brings has no event here
             await asyncio.sleep(0.01)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from builders import (
+    asked,
     data_class,
     dataset,
     decide,
@@ -64,6 +65,23 @@ def test_what_is_not_declared_is_listed_with_what_would_give_it(job, changed, le
     found = recorded(job, *changed)
     assert missing_of(found) == list(letters)
     assert all(f"({letter})" in found.remedy for letter in letters)
+
+
+def test_public_data_needs_no_record():
+    public = data_class(sensitivity="Public")
+    job = training_job(datasets=[asked(columns=["age"])])
+    assert "records-of-processing" not in rules_of(decide(job, ON, public))
+    assert "records-of-processing" in rules_of(decide(training_job(), ON, public))
+
+
+def test_a_name_with_a_comma_and_the_controllers_of_two_policies():
+    one = only("records-of-processing", action="Evidence", controller="Example, Inc.", contact="a@example.org")
+    assert "(a) controller and contact: Example, Inc. (a@example.org)" in recorded(training_job(), one).message
+    two = policy("two", packs=[], parameters={"records-of-processing.controller": "Other"})
+    assert (
+        "Example, Inc., Other (a@example.org)"
+        in finding(decide(training_job(), one, two), "records-of-processing").message
+    )
 
 
 def test_an_inference_job_tells_its_clients():

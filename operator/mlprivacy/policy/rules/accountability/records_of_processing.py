@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, record
@@ -26,7 +27,9 @@ class Field(NamedTuple):
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
-    """One finding with every field."""
+    """One finding with every field, unless all the data is public and so nobody's."""
+    if case.classes and all(c.spec.sensitivity is Sensitivity.PUBLIC for c in case.classes):
+        return
     found = fields(case)
     given = [f for f in found if f.content is not None]
     lacking = [f for f in found if f.content is None]
@@ -75,10 +78,9 @@ def fields(case: Case) -> tuple[Field, ...]:
 
 
 def _controller(case: Case) -> str | None:
-    # Several namespaces may have several controllers: then each policy's value is one word of the list.
-    names, contacts = (
-        ", ".join(filter(None, case.words("records-of-processing", p))) for p in ("controller", "contact")
-    )
+    # Lists, since the job's and the data's namespace may have different ones; a comma within a name stays what it was.
+    names = ", ".join(case.words("records-of-processing", "controller"))
+    contacts = ", ".join(case.words("records-of-processing", "contact"))
     return f"{names} ({contacts})" if names and contacts else None
 
 
@@ -136,8 +138,8 @@ RULE = Rule(
     remedy="describe the missing fields in your own record",
     check=check,
     parameters=(
-        Parameter("controller", "str", "", "the controller's name, for the record.", "union"),
-        Parameter("contact", "str", "", "the controller's contact, for the record.", "union"),
+        Parameter("controller", "list", (), "the controller's name, for the record.", "union"),
+        Parameter("contact", "list", (), "the controller's contact, for the record.", "union"),
     ),
     baseline=False,
 )
