@@ -412,3 +412,50 @@ def test_a_fingerprint_does_not_change_when_lines_move() -> None:
         return [entry["partialFingerprints"]["finding/v1"] for entry in results]
 
     assert marks(REFUSED) == marks("# a comment\n\n" + REFUSED)
+
+
+EXCEPTION = """\
+apiVersion: mlprivacy.dev/v1alpha1
+kind: PolicyException
+metadata:
+  name: this-once
+  creationTimestamp: "2026-05-25T00:00:00Z"
+  annotations: {mlprivacy.dev/requested-by: alice, mlprivacy.dev/approved-by: dave}
+spec:
+  rule: purpose-limitation
+  workload: {kind: TrainingJob, namespace: lab, name: job}
+  reason: For a test.
+  ticket: PRIV-17
+  expiresAt: "2026-06-10T00:00:00Z"
+  approved: true
+"""
+
+
+def test_an_exception_in_the_files_counts_until_its_end_and_the_files_are_taken_at_their_word() -> None:
+    text = REFUSED + EXCEPTION
+    result = check("-", "--now", "2026-06-01", text=text)
+    assert result.exit_code == 0, result.output
+    assert "Accepted for a while by the PolicyException this-once." in result.output
+    assert "Note: the exceptions this-once are taken at the files' word" in result.output
+    assert check("-", "--now", "2026-06-10", text=text).exit_code == 1
+    body = json.loads(check("-", "--now", "2026-06-01", "-o", "json", text=text).output)
+    assert [f["exception"] for f in body["jobs"][0]["findings"]] == ["this-once"]
+    assert len(body["notes"]) == 1
+    sarif = json.loads(check("-", "--now", "2026-06-01", "-o", "sarif", text=text).output)
+    assert [r["properties"]["exception"] for r in sarif["runs"][0]["results"]] == ["this-once"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("mlprivacy.dev/approved-by: dave", "team: a", "it is not stamped with who approved it"),
+        ("mlprivacy.dev/requested-by: alice, ", "", "it is not stamped with who asked for it"),
+        ("approved: true", "approved: false", "it waits for the approval"),
+        ('  creationTimestamp: "2026-05-25T00:00:00Z"\n', "", "it is not known when it was made"),
+    ],
+)
+def test_an_exception_as_it_stands_in_git_lets_nothing_pass_and_says_why(old: str, new: str, words: str) -> None:
+    result = check("-", "--now", "2026-06-01", text=REFUSED + EXCEPTION.replace(old, new))
+    assert result.exit_code == 1
+    assert words in " ".join(result.output.split())
+    assert "Note:" not in result.output
