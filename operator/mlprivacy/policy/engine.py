@@ -273,6 +273,8 @@ def _found(
             effective = Action.HOLD
         if item.note and effective.rank > Action.WARN.rank:
             effective = Action.WARN
+        if item.reason is Reason.RECORDED:
+            effective = Action.EVIDENCE  # it says nothing against the job, whatever a policy makes of the rule
         yield Finding(
             rule=rule.id,
             action=effective,

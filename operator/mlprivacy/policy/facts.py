@@ -49,9 +49,9 @@ class Facts:
     """What is known at ``now``. An absent key means *not known to exist*, which holds a job, never allows it.
 
     ``namespaces`` maps a name to its labels. ``visible_datasets`` are the ``namespace/name`` that the job's namespace
-    may know of; only these are ever suggested. ``audit_retention_days`` is how long the installation promises to keep its
-    audit log (0: it keeps none), ``attestations`` maps a requester's key (``policy.people``) to the day until which its
-    privacy training counts; None of either is *not known*.
+    may know of; only these are ever suggested. ``audit_retention_days`` is how long the installation promises to keep
+    its audit log (0: it keeps none), ``attestations`` maps a requester's key (``policy.people``) to the day until which
+    its privacy training counts; None of either is *not known*.
     """
 
     now: datetime

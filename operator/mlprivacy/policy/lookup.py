@@ -46,6 +46,7 @@ class ObjectLookup:
         self._complete = frozenset(complete)
         self._operator_namespace = operator_namespace
         self._audit_retention_days = audit_retention_days
+        self._attestations: tuple[Mapping[str, str] | None] | None = None
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
         self._shelf: Shelf | None = None
@@ -117,11 +118,15 @@ class ObjectLookup:
 
     def attestations(self) -> Mapping[str, str] | None:
         """The entries of the labelled ConfigMaps of the operator's namespace; None when there is none."""
-        return attestations_of(
-            raw
-            for (kind, namespace, _), raw in sorted(self._raw.items())
-            if kind == "ConfigMap" and namespace == self._operator_namespace and is_register(raw)
-        )
+        if self._attestations is None:
+            self._attestations = (
+                attestations_of(
+                    raw
+                    for (kind, namespace, _), raw in self._raw.items()
+                    if kind == "ConfigMap" and namespace == self._operator_namespace and is_register(raw)
+                ),
+            )
+        return self._attestations[0]
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """The Datasets of this namespace and those granted to it."""

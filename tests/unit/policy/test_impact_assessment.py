@@ -106,5 +106,13 @@ def test_a_restricted_class_needs_one_without_being_special():
     assert "demographic is Restricted" in finding(decide(ordinary, secret, ON), "impact-assessment").message
 
 
+@pytest.mark.parametrize("gone", ["DataClass/demographic", "DataClass/health", "Dataset/visits"])
+def test_no_digest_is_told_while_a_reference_is_open(gone):
+    decision = decide(training_job(), ON, leave_out=[gone])
+    assert decision.verdict is Verdict.HOLD
+    assert "impact-assessment" not in rules_of(decision)
+    assert "impact-assessment" not in rules_of(decide(inference_job(dataClasses=["health", "nowhere"]), ON))
+
+
 def test_it_is_off_without_a_pack_or_an_override():
     assert decide(training_job(), policy(packs=[])).verdict is Verdict.ALLOW

@@ -67,6 +67,12 @@ def test_what_is_not_declared_is_listed_with_what_would_give_it(job, changed, le
     assert all(f"({letter})" in found.remedy for letter in letters)
 
 
+@pytest.mark.parametrize("action", ["Warn", "Deny"])
+def test_a_policy_can_not_make_a_refusal_of_a_record(action):
+    decision = decide(training_job(), only("records-of-processing", action=action))
+    assert (decision.verdict, decision.warnings) == (Verdict.ALLOW, ())
+
+
 def test_public_data_needs_no_record():
     public = data_class(sensitivity="Public")
     job = training_job(datasets=[asked(columns=["age"])])

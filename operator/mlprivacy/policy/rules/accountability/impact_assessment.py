@@ -21,7 +21,7 @@ _ORDER = tuple(Sensitivity)
 def check(case: Case) -> Iterator[Raised | Obligation]:
     """Where a class is special or sensitive, or the job is high-risk: an assessment that is unexpired and matches."""
     why = _why(case)
-    if why is None:
+    if why is None or not _resolved(case):
         return
     said = case.spec.impact_assessment
     expected = expected_digest(case)
@@ -66,6 +66,20 @@ def assessed(case: Case) -> dict[str, object]:
 def expected_digest(case: Case) -> str:
     """``sha256:`` over the canonical JSON of :func:`assessed`."""
     return canonical_digest(assessed(case))
+
+
+def _resolved(case: Case) -> bool:
+    """False while a class or dataset is not there: that holds the job already, and its digest is not known."""
+    if case.kind == "InferenceJob":
+        return len(case.classes) == len(case.inference.data_classes)
+    asked = {
+        known[column]
+        for dataset in case.datasets
+        for known in (dataset.column_classes(),)
+        for column in dataset.asked.columns
+        if column in known and dataset.granted(column)
+    }
+    return len(case.datasets) == len(case.training.datasets) and asked == {c.name for c in case.classes}
 
 
 def _why(case: Case) -> str | None:
