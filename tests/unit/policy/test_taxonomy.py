@@ -109,6 +109,7 @@ class TestWarnings:
 
     def test_a_key_of_ones_own_below_a_known_one_is_no_news(self):
         assert told(consent_scope(purposes=["train_ai_system.vision.xray"])) == {}
+        assert told(consent_scope(purposes=["essential.service.triage"])) == {}, "no kin of essential.service.upgrades"
         assert told(data_class(categories=["user.health_and_medical.xray"])) == {}
 
     def test_a_misspelt_key_beside_a_known_one_is(self):

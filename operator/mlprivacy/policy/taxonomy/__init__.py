@@ -82,19 +82,24 @@ def misspelt(vocabulary: Vocabulary, key: str) -> str | None:
 def nearest(vocabulary: Vocabulary, key: str) -> str | None:
     """The key that is spelt most like this one, or None when none is spelt alike.
 
-    Beside the whole key its last part counts, held against each word of the last parts below the same parent:
-    ``user.helth`` is meant to be ``user.health_and_medical``.
+    Of keys below the same parent the last parts are compared, and each word of them: ``user.helth`` is meant to be
+    ``user.health_and_medical``. Of others the whole keys are.
     """
     key = key[:128]
     parent, _, last = key.rpartition(".")
-
-    def likeness(candidate: str) -> float:
+    beside: dict[str, float] = {}
+    others: dict[str, float] = {}
+    for candidate in terms(vocabulary):
         above, _, name = candidate.rpartition(".")
-        words = name.split("_") if above == parent else ()
-        return max(_alike(key, candidate), *(_alike(last, word) for word in words), 0.0)
-
-    best = max(terms(vocabulary), key=likeness)
-    return best if likeness(best) >= ALIKE else None
+        if above == parent:
+            beside[candidate] = max(_alike(last, part) for part in (name, *name.split("_")))
+        else:
+            others[candidate] = _alike(key, candidate)
+    for found in (beside, others):
+        best = max(found, key=lambda k: found[k], default=None)
+        if best is not None and found[best] >= ALIKE:
+            return best
+    return None
 
 
 def _alike(one: str, two: str) -> float:
