@@ -53,13 +53,17 @@ def desk(guarded: Any) -> Iterator[Any]:
     guarded.cluster.kubectl("delete", "clusterrolebinding", *(f"weakening-{user}" for user in people))
 
 
+def body(kind: str, spec: Any, by: str) -> dict[str, Any]:
+    """An object as the stamp would leave it: no webhook runs here, and the guard `requester` wants the truth."""
+    metadata = {"name": f"weak-{uuid.uuid4().hex[:10]}", "annotations": {"mlprivacy.dev/requested-by": by}}
+    return {"apiVersion": "mlprivacy.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
 def made(desk: Any, kind: str, spec: Any) -> str:
-    """An object as an administrator made it; its resource and name."""
-    resource = POLICIES if kind == "PrivacyPolicy" else CLASSES
-    name = f"weak-{uuid.uuid4().hex[:10]}"
-    body = {"apiVersion": "mlprivacy.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-    desk.allowed("create", "-f", "-", by=None, body=body)
-    return f"{resource}/{name}"
+    """An object that the officer made; its resource and name."""
+    made_by_officer = body(kind, spec, OFFICER)
+    desk.allowed("create", "-f", "-", by=OFFICER, body=made_by_officer)
+    return f"{POLICIES if kind == 'PrivacyPolicy' else CLASSES}/{made_by_officer['metadata']['name']}"
 
 
 def patch(what: str, spec: Any, *more: str) -> tuple[str, ...]:
@@ -148,18 +152,13 @@ NEW = {
 @pytest.mark.parametrize(("spec", "free"), NEW.values(), ids=NEW.keys())
 @pytest.mark.xdist_group("weakening")
 def test_a_new_policy_that_is_softer_than_the_defaults_needs_the_verb(desk: Any, spec: Any, free: bool) -> None:
-    body = {
-        "apiVersion": "mlprivacy.dev/v1alpha1",
-        "kind": "PrivacyPolicy",
-        "metadata": {"name": f"weak-{uuid.uuid4().hex[:10]}"},
-        "spec": STRICT | spec,
-    }
     command = ("create", "--dry-run=server", "-f", "-")
+    whole = STRICT | spec
     if free:
-        desk.allowed(*command, by=AUTHOR, body=body)
+        desk.allowed(*command, by=AUTHOR, body=body("PrivacyPolicy", whole, AUTHOR))
     else:
-        desk.refused(*command, policy="policies", by=AUTHOR, body=body)
-        desk.allowed(*command, by=OFFICER, body=body)
+        desk.refused(*command, policy="policies", by=AUTHOR, body=body("PrivacyPolicy", whole, AUTHOR))
+        desk.allowed(*command, by=OFFICER, body=body("PrivacyPolicy", whole, OFFICER))
 
 
 @pytest.mark.xdist_group("weakening")

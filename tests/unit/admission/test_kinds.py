@@ -231,12 +231,6 @@ async def test_a_spec_that_can_not_be_read_is_refused_with_its_field(world) -> N
             "spec.to[0].name: the ConsentScope nosuch does not exist (yet)",
         ),
         ("PrivacyPolicy", "eu", {"packs": [{"name": "moon-law"}]}, "spec.packs[0].name: the pack moon-law is not inst"),
-        (
-            "PrivacyPolicy",
-            "eu",
-            {"custom": [{"id": "no-night", "expression": "true", "message": "m"}]},
-            "spec.custom: custom rules are not evaluated yet",
-        ),
         ("DataClass", "health", {"newField": 1}, "spec.newField: is not a field that this version knows"),
     ],
 )
@@ -262,6 +256,10 @@ async def test_objects_as_they_should_be_get_no_warning(world) -> None:
         ({"parameters": {"egress.nosuch": 1}}, "spec.parameters[egress.nosuch]: no rule has such a parameter; choose"),
         ({"parameters": {"consent-valid.maxSnapshotAge": "soon"}}, "spec.parameters[consent-valid.maxSnapshotAge]: "),
         ({"parameters": {"encryption.nodeStorageEncrypted": "maybe"}}, "'maybe' is neither true nor false"),
+        (
+            {"custom": [{"id": i, "expression": e, "message": "m"} for i, e in (("aa", "true"), ("bb", "1 +"))]},
+            "spec.custom[1].expression: can not be compiled: at 1:4: Syntax error",
+        ),
     ],
 )
 async def test_a_policy_with_rules_or_parameters_that_do_not_exist_is_refused(world, spec, words) -> None:
@@ -271,8 +269,16 @@ async def test_a_policy_with_rules_or_parameters_that_do_not_exist_is_refused(wo
     assert words in answer["status"]["message"]
 
 
+async def test_a_custom_rule_that_compiles_gets_no_warning(world) -> None:
+    rule = {"id": "no-night", "expression": "true", "message": "m"}
+    answer = await world.ask(KINDS, changed(world.get("PrivacyPolicy", "eu"), custom=[rule]))
+
+    assert answer["allowed"]
+    assert "warnings" not in answer
+
+
 async def test_weakening_a_policy_is_not_refused_here(world) -> None:
-    """RBAC decides who may: the personas give `update` on privacypolicies to the privacy office alone."""
+    """The guard `policies` decides who may, with the verb weaken: tests/cluster/guards/test_weakening.py."""
     old = world.get("PrivacyPolicy", "eu")
 
     assert (await world.ask(KINDS, changed(old, mode="Audit", packs=[]), old))["allowed"]
