@@ -15,7 +15,7 @@ from builders import IMAGE, clinic_world, data_class, facts_of, health_class, po
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.fabric.asks import NETWORKS, asks_of
 from mlprivacy.policy.fabric.objects import Fabric, select
-from mlprivacy.policy.model import Decision
+from mlprivacy.policy.model import Action, Decision, Finding
 
 Raw = dict[str, Any]
 RESOURCE = "openshift.io/mlx_rdma"
@@ -216,3 +216,8 @@ def swapped(changed: Raw, *more: Raw) -> tuple[Raw, ...]:
 def lacking(*kinds: str) -> tuple[Raw, ...]:
     """The isolated world without the objects of these kinds."""
     return tuple(o for o in ISOLATED if o["kind"] not in kinds)
+
+
+def problems(decision: Decision) -> list[Finding]:
+    """The findings that say something against the job; rdma-drift only writes down what it rests on."""
+    return [f for f in decision.findings if f.action is not Action.EVIDENCE]

@@ -1,9 +1,9 @@
 """rdma-drift: a job rests on everything that decides over its device, and is judged anew when any of it changes."""
 
-from builders import change, training_job
-from fabric_objects import ISOLATED, claim_template, decide_with, network, rdma_job, sriov_plugin, swapped
+from builders import change, finding, training_job
+from fabric_objects import ISOLATED, LIMITS, claim_template, decide_with, network, rdma_job, sriov_plugin, swapped
 
-from mlprivacy.policy.model import Dependency, Verdict
+from mlprivacy.policy.model import Action, Dependency, Verdict
 
 ALL = ("ConfigMap", "MultiNetworkPolicy", "Node", "SriovNetwork", "SriovNetworkNodeState", "SriovNetworkPoolConfig")
 
@@ -12,6 +12,12 @@ def test_a_job_rests_on_its_network_and_on_all_that_decides():
     rests = decide_with(rdma_job(), *ISOLATED).dependencies
     assert Dependency("NetworkAttachmentDefinition", "research", "rdma-net") in rests
     assert {Dependency(kind, "", "*") for kind in ALL} <= rests
+
+
+def test_it_is_written_down_and_refuses_nothing():
+    found = finding(decide_with(rdma_job(), *ISOLATED), "rdma-drift")
+    assert (found.action, found.path) == (Action.EVIDENCE, LIMITS)
+    assert "openshift.io/mlx_rdma, research/rdma-net" in found.message
 
 
 def test_also_where_the_device_was_taken_away():

@@ -12,6 +12,7 @@ from fabric_objects import (
     lacking,
     network,
     node_state,
+    problems,
     rdma_job,
     sriov_plugin,
     swapped,
@@ -48,7 +49,7 @@ def test_with_remove_the_job_runs_without_rdma(objects):
     decision = decide_with(rdma_job(), *objects, **REMOVE)
     assert decision.verdict is Verdict.ALLOW
     assert decision.obligations.rdma_removed == (RESOURCE,)
-    assert [(f.rule, f.action, f.path) for f in decision.findings] == [("rdma-fallback", Action.WARN, LIMITS)]
+    assert [(f.rule, f.action, f.path) for f in problems(decision)] == [("rdma-fallback", Action.WARN, LIMITS)]
 
 
 def test_a_class_that_denies_rdma_is_served_without_it():
@@ -58,7 +59,8 @@ def test_a_class_that_denies_rdma_is_served_without_it():
 
 def test_what_is_isolated_stays():
     decision = decide_with(rdma_job(), *ISOLATED, **REMOVE)
-    assert (decision.verdict, decision.findings, decision.obligations.rdma_removed) == (Verdict.ALLOW, (), None)
+    assert (decision.verdict, problems(decision)) == (Verdict.ALLOW, [])
+    assert decision.obligations.rdma_removed is None
 
 
 def test_what_is_only_not_known_holds():
@@ -74,7 +76,7 @@ def test_a_device_that_no_policy_admits_can_be_taken_away_too():
 
 def test_a_class_that_is_not_restricted_is_refused_by_the_other_rules_alone():
     world = classes("ExclusiveOnly", sensitivity="Confidential")
-    assert rules_of(decide_with(rdma_job(), *OPEN, world=world)) == ["rdma-vf-chain"]
+    assert [f.rule for f in problems(decide_with(rdma_job(), *OPEN, world=world))] == ["rdma-vf-chain"]
 
 
 def test_the_digest_of_a_job_without_rdma_is_what_it_was():

@@ -11,6 +11,7 @@ from fabric_objects import (
     ib_network,
     lacking,
     network,
+    problems,
     rdma_job,
     sriov_plugin,
     swapped,
@@ -54,7 +55,7 @@ def test_what_is_wrong_is_said_with_the_plugins():
 
 def test_a_single_plugin_without_a_chain_is_read():
     decision = decide_with(rdma_job(), *swapped(ib_network()), rdma_segregation__pkeys="research=0x0010")
-    assert decision.findings == ()
+    assert problems(decision) == []
 
 
 def test_a_device_that_no_network_takes_is_refused():

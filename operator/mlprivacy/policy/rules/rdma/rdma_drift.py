@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.fabric.use import touch
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Raised, Rule
+from mlprivacy.policy.rule import Raised, Rule, record
 
 KINDS = ("ConfigMap", "MultiNetworkPolicy", "Node", "SriovNetwork", "SriovNetworkNodeState", "SriovNetworkPoolConfig")
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
-    """Finds nothing. What the job rests on is remembered, whichever of the other rules looked at it.
+    """Refuses nothing. What the job rests on is remembered, whoever of the other rules looked at it, and written down.
 
     The networks and claims themselves are remembered where the use of them is read.
     """
     use = case.fabric_use
-    if use is not None and (use.rdma or use.networks):
-        touch(case, *KINDS)
-    yield from ()
+    if use is None or not (use.rdma or use.networks):
+        return
+    touch(case, *KINDS)
+    rests = [*use.resource_names, *(n.asked.ref for n in use.networks), *(c.name for c in use.claims)]
+    yield record(use.path, f"a change of {', '.join(rests) or 'the device'} or of its nodes decides on this job anew")
 
 
 RULE = Rule(
