@@ -122,9 +122,7 @@ def _packs_of_users(objects: list[Object]) -> str:
     return ", ".join(f"the pack {name}" for name in sorted(named - built_in_packs().keys()))
 
 
-async def gather(
-    client: KubeClient, job: Mapping[str, Any], operator_namespace: str = OPERATOR_NAMESPACE
-) -> Known:
+async def gather(client: KubeClient, job: Mapping[str, Any], operator_namespace: str = OPERATOR_NAMESPACE) -> Known:
     """Everything that a decision about ``job`` may rest on, as far as the caller may read it."""
     objects: list[Object] = []
     unread: list[str] = []

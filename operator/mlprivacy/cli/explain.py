@@ -84,9 +84,7 @@ def _files(
     found = objects.read(files, default_namespace=namespace)
     if found.bad:
         raise CliError("\n       ".join(str(bad) for bad in found.bad))
-    settings = offline.Settings(
-        offline.parse_now(how[0]), {}, how[1], audit_retention_days=check.CHART_RETENTION_DAYS
-    )
+    settings = offline.Settings(offline.parse_now(how[0]), {}, how[1], audit_retention_days=check.CHART_RETENTION_DAYS)
     lookup = offline.FileLookup((item.raw for item in found.items), settings)
     with offline.custom_rules() as custom:
         judgement = offline.judge(found, settings, custom)

@@ -93,7 +93,8 @@ class FactStore:
         """`reads_per_second` bounds reads on cache misses; beyond, a miss stays a miss. The reads for one job
         take `read_seconds` at most together, which is well within the time-out of a webhook.
 
-        Packs of users and the register of people's training are read in `operator_namespace`, and are not known without it.
+        Packs of users and the register of people's training are read in `operator_namespace`, and are not known
+        without it.
         `audit_retention_days` is what the installation promises of its audit log; None is not known.
         `custom` evaluates custom rules; without it they have no outcome, which holds the jobs under them.
 

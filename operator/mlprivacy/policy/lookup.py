@@ -95,7 +95,9 @@ class ObjectLookup:
     def packs(self) -> Shelf:
         """The built-in packs, and those in labelled ConfigMaps: which namespace is the operator's is not known here."""
         if self._shelf is None:
-            self._shelf = shelf_of(raw for (kind, _, _), raw in self._raw.items() if kind == "ConfigMap" and is_pack(raw))
+            self._shelf = shelf_of(
+                raw for (kind, _, _), raw in self._raw.items() if kind == "ConfigMap" and is_pack(raw)
+            )
         return self._shelf
 
     def claim(self, namespace: str, name: str) -> Claim | None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlplane.build import ensure_binaries
-from mlprivacy.cli import scalars
+from mlprivacy.manifests import scalars
 from mlprivacy.manifests.yamlload import LoadError, load
 
 from .traps import TRAPS
