@@ -240,3 +240,42 @@ def test_a_class_without_bounds_may_get_them(desk: Any) -> None:
     bounded = {"regions": ["eu-west"], "retention": {"maxDays": 30}, "differentialPrivacy": {"maxEpsilonPerJob": 8}}
     desk.allowed(*patch(what, bounded), by=AUTHOR)
     desk.allowed("delete", what, by=OFFICER)
+
+
+PACK = 'name: acme\nversion: "1"\ntitle: Acme\nnotice: Not legal advice.\nrules: []\n'
+
+
+@pytest.mark.xdist_group("weakening")
+def test_a_pack_of_users_is_added_freely_and_changed_or_deleted_with_the_verb(desk: Any) -> None:
+    home, name = "mlprivacy-system", f"weak-{uuid.uuid4().hex[:10]}"
+    verbs = "--verb=get,list,create,update,patch,delete"
+    desk.cluster.kubectl("create", "role", name, "-n", home, verbs, "--resource=configmaps")
+    for user in (AUTHOR, OFFICER):
+        desk.cluster.kubectl("create", "rolebinding", f"{name}-{user}", "-n", home, f"--role={name}", f"--user={user}")
+    desk.eventually(lambda: desk.may(OFFICER, "delete", "configmaps", home), "the rights in the operator's namespace")
+    packs = {
+        which: {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{name}-{which}", "namespace": home, "labels": labels},
+            "data": {"pack.yaml": PACK},
+        }
+        for which, labels in (("pack", {"mlprivacy.dev/pack": "true"}), ("plain", {}))
+    }
+    pack, plain = (f"configmap/{name}-{which}" for which in packs)
+    changes = (
+        ("patch", pack, "-n", home, "--type=merge", "-p", json.dumps({"data": {"pack.yaml": PACK + "# more\n"}})),
+        ("label", pack, "-n", home, "mlprivacy.dev/pack-"),
+        ("delete", pack, "-n", home),
+    )
+
+    for body_ in packs.values():
+        desk.allowed("create", "-f", "-", by=AUTHOR, body=body_)
+    for change in changes:
+        desk.refused(*change, policy="packs", by=AUTHOR)
+    desk.allowed("label", pack, "-n", home, "team=a", by=AUTHOR)
+    desk.allowed("delete", plain, "-n", home, by=AUTHOR)
+    desk.allowed(*changes[0], by=OFFICER)
+    desk.allowed(*changes[2], by=OFFICER)
+    desk.cluster.kubectl("delete", "rolebinding", "-n", home, f"{name}-{AUTHOR}", f"{name}-{OFFICER}")
+    desk.cluster.kubectl("delete", "role", "-n", home, name)

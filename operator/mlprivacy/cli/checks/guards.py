@@ -11,6 +11,7 @@ from mlprivacy.kube.resources import ADMISSION_POLICIES, ADMISSION_POLICY_BINDIN
 # One per invariant, as the chart makes them; a test holds this list to the chart.
 GUARDS = (
     "mlprivacy-cluster-network-policy",
+    "mlprivacy-classes",
     "mlprivacy-connect",
     "mlprivacy-definitions",
     "mlprivacy-ephemeral-containers",
@@ -22,10 +23,12 @@ GUARDS = (
     "mlprivacy-namespace-label",
     "mlprivacy-operator-scope",
     "mlprivacy-ownership",
+    "mlprivacy-packs",
     "mlprivacy-pod-binding",
     "mlprivacy-pod-fields",
     "mlprivacy-pod-sidecar",
     "mlprivacy-pod-volumes",
+    "mlprivacy-policies",
     "mlprivacy-rendered-endpoints",
     "mlprivacy-rendered-objects",
     "mlprivacy-requester",
