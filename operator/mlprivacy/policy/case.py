@@ -16,11 +16,11 @@ from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
 from mlprivacy.policy.fabric.use import Use as FabricUse
-from mlprivacy.policy.fabric.use import removed, use_of
+from mlprivacy.policy.fabric.use import candidates, removed, use_of
 from mlprivacy.policy.facts import Claim, Facts
 from mlprivacy.policy.matching import covers
 from mlprivacy.policy.model import Dependency
-from mlprivacy.policy.rule import ParameterValue
+from mlprivacy.policy.rule import ParameterValue, Raised
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,18 @@ class Case:
     def fabric_use(self) -> FabricUse | None:
         """How the job uses devices and further networks; None when it asks for nothing of the kind."""
         return use_of(self)
+
+    @cached_property
+    def fabric_nodes(self) -> tuple[Mapping[str, Any], ...] | None:
+        """The nodes that may run the job with the devices it asks for; None when they are not known."""
+        return None if self.fabric_use is None else candidates(self, self.fabric_use)
+
+    @cached_property
+    def isolation(self) -> tuple[tuple[str, Raised], ...]:
+        """What keeps an RDMA device of this job from being its own, each with the id of its rule."""
+        from mlprivacy.policy.fabric.isolation import isolation_problems  # noqa: PLC0415 - it needs what stands here
+
+        return () if self.fabric_use is None else tuple(isolation_problems(self, self.fabric_use))
 
     @cached_property
     def rdma_removed(self) -> tuple[str, ...] | None:

@@ -292,7 +292,8 @@ def _found(
 
 def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
     """The findings without those of which another rule says the same of the same field better, and as strictly."""
-    refined = {f.rule: rule.refines for f in findings if (rule := rules_by_id().get(f.rule)) is not None and rule.refines}
+    known = rules_by_id()
+    refined = {f.rule: known[f.rule].refines for f in findings if f.rule in known and known[f.rule].refines}
     if not refined:
         yield from findings
         return

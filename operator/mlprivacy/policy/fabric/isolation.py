@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprivacy.policy.fabric.asks import NETWORKS_PATH
 from mlprivacy.policy.fabric.objects import Raw, labels, mapping, name_of, selects, spec
-from mlprivacy.policy.fabric.use import Network, Use, candidates, sentences, touch
+from mlprivacy.policy.fabric.use import Network, Use, sentences, touch
 from mlprivacy.policy.rule import Raised, breach, missing
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def netns_problems(case: Case, use: Use) -> Iterator[Raised]:
         return
     touch(case, "SriovNetworkPoolConfig", "SriovNetworkNodeState")
     fabric = case.facts.fabric
-    nodes = candidates(case, use)
+    nodes = case.fabric_nodes
     if nodes is None or fabric.pools is None or fabric.node_states is None:
         yield missing(
             use.path,
@@ -80,7 +80,8 @@ def netns_problems(case: Case, use: Use) -> Iterator[Raised]:
         return
     modes = {name_of(s): mode_of(s) for s in fabric.node_states}
     shared = [n for n in nodes if modes.get(name_of(n)) == "shared"]
-    unmeant = [n for n in nodes if not any(_exclusive_pool(p, n) for p in fabric.pools)]
+    meant = [s for p in fabric.pools if (s := _exclusive_selector(p)) is not None]
+    unmeant = [n for n in nodes if not any(selects(s, labels(n)) for s in meant)]
     unsaid = [n for n in nodes if modes.get(name_of(n)) not in ("shared", "exclusive")]
     if shared:
         yield breach(
@@ -108,10 +109,11 @@ def mode_of(state: Raw) -> str:
     return str(mapping(mapping(state.get("status")).get("system")).get("rdmaMode") or "")
 
 
-def _exclusive_pool(pool: Raw, node: Raw) -> bool:
+def _exclusive_selector(pool: Raw) -> Raw | None:
+    """What selects the nodes of a pool that is meant to be exclusive; None for any other, and for one without nodes."""
     body = spec(pool)
     selector = body.get("nodeSelector")
-    return body.get("rdmaMode") == "exclusive" and selector is not None and selects(selector, labels(node))
+    return mapping(selector) if body.get("rdmaMode") == "exclusive" and selector is not None else None
 
 
 def segregation_problems(case: Case, use: Use) -> Iterator[Raised]:

@@ -129,10 +129,8 @@ def removed(case: Case) -> tuple[str, ...] | None:
     use = case.fabric_use
     if use is None or not use.rdma or case.text("rdma-fallback", "action") != "Remove":
         return None
-    from mlprivacy.policy.fabric.isolation import isolation_problems  # noqa: PLC0415 - it needs what stands here
-
     refused = any(c.spec.network.rdma == "Deny" for c in case.classes)
-    if not refused and not (exclusive(case) and any(not item.hold for _, item in isolation_problems(case, use))):
+    if not refused and not (exclusive(case) and any(not item.hold for _, item in case.isolation)):
         return None
     return use.resource_names
 

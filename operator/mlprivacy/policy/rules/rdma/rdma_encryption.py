@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.durations import later, parse_duration
-from mlprivacy.policy.fabric.objects import Raw, labels, name_of
-from mlprivacy.policy.fabric.use import candidates, names, rdma_of, sentences
+from mlprivacy.policy.fabric.objects import labels, name_of
+from mlprivacy.policy.fabric.use import names, rdma_of, sentences
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
 
@@ -21,7 +22,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     demanding = tuple(c for c in case.classes if c.spec.encryption.in_transit == "Required")
     if use is None or not demanding:
         return
-    nodes = candidates(case, use)
+    nodes = case.fabric_nodes
     if not nodes:
         yield missing(
             use.path,
@@ -32,7 +33,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     label = case.text("rdma-encryption", "label")
     limit = min(timedelta(hours=24), parse_duration(case.text("rdma-encryption", "maxAge")))
     refuted = [n for n in nodes if labels(n).get(label) == "false"]
-    moments = {name_of(n): _moment(n, label) for n in nodes}
+    moments = {name_of(n): _moment(str(labels(n).get(label) or "")) for n in nodes}
     stale = [
         name
         for name, moment in sorted(moments.items())
@@ -56,9 +57,10 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         case.expires(min(later(m, limit) for m in moments.values() if m is not None))
 
 
-def _moment(node: Raw, label: str) -> datetime | None:
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> datetime | None:
     try:
-        return datetime.strptime(str(labels(node).get(label) or ""), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.fabric.isolation import isolation_problems
 from mlprivacy.policy.fabric.use import names, rdma_of
 from mlprivacy.policy.model import Action, Demand, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, note, oblige
@@ -29,7 +28,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     restricted = tuple(c for c in case.classes if c.spec.sensitivity is Sensitivity.RESTRICTED)
     if use is None or not restricted:
         return
-    lacking = dict.fromkeys(rule for rule, item in isolation_problems(case, use) if not item.hold)
+    lacking = dict.fromkeys(rule for rule, item in case.isolation if not item.hold)
     if lacking:
         yield breach(
             use.path,

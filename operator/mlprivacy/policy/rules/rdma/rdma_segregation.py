@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.fabric.isolation import segregation_problems
 from mlprivacy.policy.fabric.use import exclusive, rdma_of
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule
@@ -13,9 +12,8 @@ from mlprivacy.policy.rule import Parameter, Raised, Rule
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
     """``vlan`` of the plugin sriov, ``pkey`` of the plugin ib-sriov."""
-    use = rdma_of(case)
-    if use is not None and exclusive(case):
-        yield from segregation_problems(case, use)
+    if rdma_of(case) is not None and exclusive(case):
+        yield from (item for rule, item in case.isolation if rule == RULE.id)
 
 
 RULE = Rule(

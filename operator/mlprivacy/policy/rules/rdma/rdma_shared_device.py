@@ -8,7 +8,7 @@ from mlprivacy.api.base import Sensitivity
 from mlprivacy.api.names import GROUP
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.fabric.objects import labels, namespace_of, shared_resources
-from mlprivacy.policy.fabric.use import Use, candidates, names, rdma_of, touch
+from mlprivacy.policy.fabric.use import names, rdma_of, touch
 from mlprivacy.policy.model import Action, Dependency, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
 
@@ -34,7 +34,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             known |= offered or set()
     shared = [r for r in use.resources if r.name in known or r.name.startswith(PREFIX)]
     unsaid = [r for r in use.resources if r not in shared]
-    if shared and not _single_tenant(case, use):
+    if shared and not _single_tenant(case):
         yield breach(
             shared[0].path,
             f"{names(careful)} is {careful[0].spec.sensitivity.value}, and {shared[0].name} is a device that several "
@@ -49,11 +49,11 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         )
 
 
-def _single_tenant(case: Case, use: Use) -> bool:
+def _single_tenant(case: Case) -> bool:
     """True when every node that may run the job carries the tenant of the job's namespace."""
     case.touched.add(Dependency("Namespace", "", case.namespace))
     tenant = (case.facts.namespaces.get(case.namespace) or {}).get(LABEL_TENANT)
-    nodes = candidates(case, use)
+    nodes = case.fabric_nodes
     return bool(tenant) and bool(nodes) and all(labels(n).get(LABEL_TENANT) == tenant for n in nodes or ())
 
 
