@@ -1,7 +1,11 @@
 """trained-personnel: whoever asks for a job has a current attestation of privacy training."""
 
+import re
+
 import pytest
 from builders import change, decide, finding, inference_job, only, policy, rules_of, training_job
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy.model import Action, Dependency, Verdict
@@ -82,6 +86,13 @@ def test_it_is_off_without_a_pack_or_an_override():
 )
 def test_a_user_s_key_fits_a_config_map(user, key):
     assert attestation_key(user) == key
+
+
+@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
+def test_no_two_users_share_a_key(one, two):
+    keys = attestation_key(one), attestation_key(two)
+    assert (keys[0] == keys[1]) is (one == two)
+    assert all(re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", key) for key in keys)
 
 
 def test_long_names_get_keys_of_their_own():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.model import Action, Obligation, canonical_digest
 from mlprivacy.policy.rule import Parameter, Raised, Rule, missing
 
@@ -39,7 +39,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             "the impact assessment is of another purpose, other data classes or another model than this job's",
             f"assess this processing, then set spec.impactAssessment.digest to {expected}",
         )
-    ends = parse_time(said.expires_at)
+    ends = end_at(said.expires_at)
     if ends <= case.facts.now:
         yield missing(
             "spec.impactAssessment.expiresAt",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.policy.case import Case, UsedDataset
-from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.matching import covered_by_any, covers
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
@@ -74,7 +74,7 @@ def _is_health(spec: DataClassSpec) -> bool:
 
 def _dataset(case: Case, dataset: UsedDataset, classes: Mapping[str, DataClassSpec]) -> Iterator[Raised]:
     said = dataset.spec.deidentification
-    ends = parse_time(said.expires_at) if said is not None and said.expires_at is not None else None
+    ends = end_at(said.expires_at) if said is not None and said.expires_at is not None else None
     if said is not None and ends is not None:
         if ends <= case.facts.now:
             yield breach(

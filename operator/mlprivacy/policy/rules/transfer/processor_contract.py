@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from mlprivacy.api.accountability import ProcessorContract
 from mlprivacy.api.names import LABEL_ROLE
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.matching import covered_by_any
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.resolve import find_grant
@@ -93,11 +93,11 @@ def _judge(
             private=private,
         )
     elif contract.expires_at is not None:
-        case.expires(parse_time(contract.expires_at))
+        case.expires(end_at(contract.expires_at))
 
 
 def _over(case: Case, contract: ProcessorContract) -> bool:
-    return contract.expires_at is not None and parse_time(contract.expires_at) <= case.facts.now
+    return contract.expires_at is not None and end_at(contract.expires_at) <= case.facts.now
 
 
 RULE = Rule(
