@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from docsgen.markdown import code, document, prose, sentence, table
-from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.packs import Pack, PackRule, built_in_packs
 from mlprivacy.policy.planned import planned
 from mlprivacy.policy.rule import Parameter, ParameterValue, Rule
-from mlprivacy.policy.rules import all_rules
+from mlprivacy.policy.rules import all_rules, rules_by_id
 
 _INTRO = """
 A rule looks at one job with everything it refers to and says what is wrong, where, and what to change. The action is
@@ -106,13 +106,20 @@ def _value(value: ParameterValue) -> str:
     return code(str(value).lower() if isinstance(value, bool) else str(value))
 
 
+def _asked(line: PackRule) -> str:
+    """What the pack makes of a breach, and from when on."""
+    first = line.action or rules_by_id()[line.id].action
+    return ", ".join((first.value, *(f"{change.action.value} from {change.from_}" for change in line.changes)))
+
+
 def _pack(pack: Pack) -> str:
     lines = table(
-        ("Rule", "Citations", "Parameters"),
+        ("Rule", "Citations", "Action", "Parameters"),
         (
             (
                 f"[{line.id}](#{line.id})",
                 ", ".join(line.citations) + (" (unverified)" if line.unverified else ""),
+                _asked(line),
                 ", ".join(code(f"{line.id}.{k}={v}") for k, v in line.parameters.items()),
             )
             for line in pack.rules

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -140,7 +141,7 @@ def test_a_live_policy_that_the_new_files_do_not_name_stays(world):
 
 
 class TestCheckWithPacksInConfigMaps:
-    MAP = {
+    MAP: ClassVar = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "acme", "namespace": "mlprivacy-system", "labels": {"mlprivacy.dev/pack": "true"}},

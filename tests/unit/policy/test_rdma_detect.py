@@ -1,6 +1,5 @@
 """rdma-detect: every way to ask for an RDMA device is seen, and the data classes say whether they permit one."""
 
-
 import pytest
 from builders import change, decide, finding, rules_of, template, training_job
 from fabric_objects import (
