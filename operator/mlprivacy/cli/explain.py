@@ -48,7 +48,7 @@ def command(
         _files(files, subject, namespace, (now, default_mode), output)
     elif subject is None:
         raise CliError("Name a job as KIND/NAME, files with -f, a rule, or --rules for the list of rules.")
-    elif "/" in subject:
+    elif "/" in subject and not subject.startswith("custom/"):
         _cluster(subject, namespace, kubeconfig, output)
     else:
         _rule(subject, output)

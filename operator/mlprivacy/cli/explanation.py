@@ -160,6 +160,8 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ApiError: when the cluster does not answer.
     """
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
+    from mlprivacy.cli.offline import custom_rules  # noqa: PLC0415
+    from mlprivacy.kube.custom import with_outcomes  # noqa: PLC0415
     from mlprivacy.kube.errors import NotFound  # noqa: PLC0415
     from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
@@ -173,7 +175,8 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ) from error
     raw["apiVersion"], raw["kind"] = resource.api_version, resource.kind
     known = await gather(client, raw)
-    facts = select_facts(raw, known.lookup, datetime.now(UTC))
+    with custom_rules() as custom:
+        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
     decision = evaluate(raw, facts)
     status = raw.get("status")
     kinds = {dependency.kind for dependency in decision.dependencies}

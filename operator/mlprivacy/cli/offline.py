@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from mlprivacy.api.names import ANNOTATION_REQUESTED_BY, LABEL_ENFORCE
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
@@ -20,6 +21,7 @@ from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
 from mlprivacy.policy.model import Decision, Verdict
 from mlprivacy.policy.people import requester_of
+from mlprivacy.policy.policy_check import policy_errors
 
 MODES = ("enforce", "warn", "audit")
 _EXIT = {Verdict.ALLOW: EXIT_ALLOWED, Verdict.DENY: EXIT_REFUSED, Verdict.HOLD: EXIT_HELD}
@@ -166,9 +168,21 @@ def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:
     return {**raw, "metadata": {**metadata, "annotations": annotations}}
 
 
+def _policy_problems(objects: Objects, custom: CustomRules | None) -> Iterator[BadInput]:
+    """What admission refuses of the policies in the files: rules, parameters and expressions that can not be."""
+    for item in objects.of("PrivacyPolicy"):
+        spec = item.parsed.spec if item.parsed is not None else None
+        if not isinstance(spec, PrivacyPolicySpec):
+            continue
+        texts = [rule.expression for rule in spec.custom]
+        for error in policy_errors(spec, custom.errors(texts) if custom is not None and texts else None):
+            yield BadInput(item.place_of(error.path), error.message, item.what, error.path)
+
+
 def judge(objects: Objects, settings: Settings, custom: CustomRules | None = None) -> Judgement:
     """Decide on every job that could be read. A job with a mistake of its own is bad input and is not judged."""
     broken = {bad.what for bad in objects.bad if bad.what}
+    objects.bad += _policy_problems(objects, custom)
     lookup = FileLookup((item.raw for item in objects.items), settings)
     judged = [
         Judged(item, evaluate(raw, facts_of(raw, lookup, settings.now, custom=custom)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlprivacy.cli import style
 from mlprivacy.cli.errors import CliError
+from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.packs import built_in_packs
 from mlprivacy.policy.planned import planned
 from mlprivacy.policy.rule import Parameter, Rule
@@ -55,6 +56,11 @@ def find(name: str) -> Rule:
     rule = rules_by_id().get(name)
     if rule is None and (later := next((p for p in planned() if p.id == name), None)) is not None:
         raise CliError(f"{name} is planned and not built yet: {later.checks}. It waits for {later.waits_for}.")
+    if rule is None and name.startswith(PREFIX):
+        raise CliError(
+            f"{name} is a rule of a PrivacyPolicy of your own; `kubectl get privacypolicies.mlprivacy.dev -o yaml` "
+            "shows it under spec.custom."
+        )
     if rule is None and name in BUILT_IN:
         raise CliError(f"{name} is no rule that a policy can change: {BUILT_IN[name]}")
     if rule is None:
