@@ -4,6 +4,9 @@ Nodes are simulated: a pod there proves objects and their order, never a process
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +97,30 @@ def test_an_attestation_lets_a_job_run_and_its_end_stops_it(rules: Rules) -> Non
     said = rules.accepted("study", "False")
     assert "trained-personnel" in said["message"]
     assert rules.key in json.dumps(rules.world.job("study")["status"]["decision"]["findings"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters"), [("trained-personnel", {}), ("audit-retention", {"minimumDays": 2192})]
+)
+def test_explain_knows_what_the_operator_knows(rules: Rules, stack: Any, rule: str, parameters: dict[str, int]) -> None:
+    rules.policy(rule, **parameters)
+    rules.attest("2999-12-31")
+    rules.world.eventually(lambda: rules.create("study").returncode == 0, "the job accepted")
+    rules.accepted("study", "True")
+
+    command = ("explain", "trainingjob/study", "-n", rules.world.namespace, "-o", "json")
+    environment = {**os.environ, "MLPRIVACY_KUBECONFIG": str(stack.cluster.kubeconfig)}
+    done = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+    said = json.loads(done.stdout)
+    assert said["digest"] == rules.world.job("study")["status"]["decision"]["digest"]
+    assert (said["verdict"], said["notes"]) == ("Allow", [])
 
 
 def test_the_promise_of_the_audit_log_is_held_against_the_law(rules: Rules) -> None:
