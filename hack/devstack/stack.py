@@ -199,7 +199,7 @@ class DevStack:
             case "controller":
                 simulated = ["--simulated-nodes"] if isinstance(self.cluster, ControlPlane) else []
                 return [
-                    *health, *simulated,
+                    *health, *simulated, "--open-reports",
                     "--collector-url", f"https://127.0.0.1:{ports['collector']}",
                     "--dataplane-image", DATAPLANE_IMAGE, "--audit-retention-days", AUDIT_RETENTION_DAYS,
                     "--canary", f"127.0.0.1:{ports['canary']}:{ports['canary']}",

@@ -52,6 +52,7 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     help="How long the storage of the audit log is promised to be kept; not known unless given.",
 )
 @flag("--default-classes", is_flag=True, help="Make the DataClasses that ship where they are absent.")
+@flag("--open-reports", is_flag=True, help="Write Reports of openreports.io where their definition is installed.")
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -72,6 +73,7 @@ def command(
     seal_retry: int,
     audit_retention_days: int | None,
     default_classes: bool,
+    open_reports: bool,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -102,6 +104,7 @@ def command(
         seal_retry_seconds=seal_retry,
         audit_retention_days=audit_retention_days,
         default_classes=default_classes,
+        open_reports=open_reports,
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

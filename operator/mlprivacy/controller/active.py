@@ -25,6 +25,7 @@ from mlprivacy.controller.packs import Packs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
 from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.reports import Reports
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore, version_of
 from mlprivacy.controller.surround import Surrounder
 from mlprivacy.controller.sweep import Sweep
@@ -70,6 +71,7 @@ class Controller:
         reporter = Reporter(effects, receipts, self._announcer, _utc_now)
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
+        self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,
@@ -83,6 +85,7 @@ class Controller:
             exceptions=self._exceptions,
             now=_utc_now,
             hears=self._heartbeats.silence,
+            reports=self._reports,
         )
         self._inputs = Inputs(facts, effects, children, _utc_now)
         self._defaults = DefaultClasses(client)
@@ -106,11 +109,15 @@ class Controller:
                 await self._work(stopping)
         finally:
             stopping.cancel()
+            if self._reports is not None:
+                await self._reports.stop()
 
     async def _synced(self) -> None:
         await self._facts.wait_synced()
         await self._children.wait_synced()
         await self._sweep.served()
+        if self._reports is not None:
+            await self._reports.begin()
 
     async def _work(self, stopping: asyncio.Task[Any]) -> None:
         self._framework.start()
@@ -121,6 +128,8 @@ class Controller:
         ]
         if self._config.default_classes:
             beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
+        if self._reports is not None:
+            beside.append(asyncio.create_task(self._reports.run(), name="reports"))
         if not self._config.simulated_nodes:
             beside.append(asyncio.create_task(self._heartbeats.run(), name="heartbeats"))
         try:
@@ -176,8 +185,9 @@ class Controller:
             self._queue.add(key)
         elif self._store.put({**obj, "kind": kind}):
             self._queue.add(key)
-        for exception in self._facts.exceptions(*key):
-            self._queue.add(JobKey(EXCEPTION, "", exception.name))
+        generation = None if event == "DELETED" else metadata.get("generation")
+        for exception in self._exceptions.concerned(key, generation):
+            self._queue.add(exception)
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old

@@ -22,7 +22,8 @@ class ControllerConfig:
     are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to be sealed,
     ``seal_retry_seconds`` the first pause before another attempt of a job that was not.
     ``audit_retention_days`` is how long the audit log is promised to be kept; None is not known.
-    ``default_classes`` makes the DataClasses that ship where they are absent. ``after_write`` is called after each API
+    ``default_classes`` makes the DataClasses that ship where they are absent. ``open_reports`` writes Reports of
+    openreports.io where their definition is installed. ``after_write`` is called after each API
     write of a reconcile; tests end the process there.
     """
 
@@ -46,4 +47,5 @@ class ControllerConfig:
     seal_retry_seconds: int = 60
     audit_retention_days: int | None = None
     default_classes: bool = False
+    open_reports: bool = False
     after_write: Callable[[Write], None] = _nothing

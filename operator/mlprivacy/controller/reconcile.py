@@ -18,6 +18,7 @@ from mlprivacy.controller.effects import Effects, Superseded, owner_uids
 from mlprivacy.controller.exceptions import Exceptions
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.reports import Reports
 from mlprivacy.controller.sealing import SEAL_REASONS
 from mlprivacy.controller.status import Outcome
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
@@ -30,6 +31,7 @@ from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import JOBS
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Decision
+from mlprivacy.policy.modes import ceiling_of
 
 logger = logging.getLogger(__name__)
 SOON_SECONDS = 0.1  # somebody was faster, or something of ours is on its way
@@ -53,6 +55,7 @@ class Reconciler:
     now: Callable[[], datetime]
     hears: observe.Hears
     exceptions: Exceptions
+    reports: Reports | None = None
 
     async def job(self, key: JobKey) -> float | None:
         """Reconcile one job; the seconds until it wants another look, or None.
@@ -78,15 +81,21 @@ class Reconciler:
     def _forget(self, key: JobKey) -> None:
         self.index.drop(key)
         self.surrounder.stamps.drop(key)
+        if self.reports is not None:
+            self.reports.forget(key)
 
     async def _decided(self, key: JobKey, raw: dict[str, Any]) -> float | None:
         now = self.now()
-        decision = evaluate(raw, await self.facts.gather(raw, now, read_misses=False))
+        facts = await self.facts.gather(raw, now, read_misses=False)
+        decision = evaluate(raw, facts)
         self.index.put(key, decision.dependencies)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
         plan = await self._plan(key, raw, decision, now)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
+        if self.reports is not None:
+            governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None
+            await self.reports.report(key, raw, decision, governed=governed)
         self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
         if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:

@@ -167,6 +167,9 @@ RESOURCECLAIMTEMPLATES: Final = Resource(
 )
 DEVICECLASSES: Final = Resource("resource.k8s.io", "v1", "deviceclasses", False, "DeviceClass")
 
+# Of another project, written where the cluster has it.
+REPORTS: Final = Resource("openreports.io", "v1alpha1", "reports", True, "Report")
+
 _BY_KIND: Final[Mapping[tuple[str, str], Resource]] = {(r.api_version, r.kind): r for r in (*OURS, *BUILT_IN)}
 
 

@@ -90,9 +90,9 @@ def missing(
     return Raised(path, message, remedy, reason=reason, hold=True, private=private)
 
 
-def record(path: str, message: str, remedy: str | None = None) -> Raised:
+def record(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
     """What a rule of action Evidence writes down; it says nothing against the job."""
-    return Raised(path, message, remedy, reason=Reason.RECORDED)
+    return Raised(path, message, remedy, reason=Reason.RECORDED, private=private)
 
 
 def note(path: str, message: str, remedy: str | None = None) -> Raised:

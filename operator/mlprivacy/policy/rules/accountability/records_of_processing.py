@@ -39,7 +39,8 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if lacking:
         text += ". Not derived: " + ", ".join(f"({f.letter}) {f.what}" for f in lacking)
     remedy = "; ".join(f"({f.letter}) {f.lacking}" for f in lacking)
-    yield record("spec", text, remedy or "nothing is missing")
+    # Whom the data is about and how long it is kept is in the Dataset, which may be another namespace's.
+    yield record("spec", text, remedy or "nothing is missing", private=any(d.foreign for d in case.datasets))
 
 
 def fields(case: Case) -> tuple[Field, ...]:
