@@ -46,6 +46,7 @@ class Exceptions:
     receipts: Receipts
     now: Callable[[], datetime]
     noted: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    generations: dict[JobKey, int | None] = field(default_factory=dict)  # of jobs that have exceptions, as last heard
 
     # -- its own status --------------------------------------------------------------------------------------------
 
@@ -59,6 +60,19 @@ class Exceptions:
         judged = judge(parsed, now, await self._terms(raw, now))
         await self._tell(raw, judged, now)
         return None if judged.until is None else max(0.05, (judged.until - now).total_seconds() + 0.05)
+
+    def concerned(self, job: JobKey, generation: int | None) -> list[JobKey]:
+        """The exceptions to look at since ``job`` changed: its data may lie under other policies now. None when only
+        its status did. ``generation`` is None when the job is gone.
+        """
+        found = [JobKey(EXCEPTION, "", e.name) for e in self.facts.exceptions(*job)]
+        if not found or generation is None:
+            self.generations.pop(job, None)
+        elif self.generations.get(job) == generation:
+            return []
+        else:
+            self.generations[job] = generation
+        return found
 
     async def _terms(self, raw: Object, now: datetime) -> Terms:
         """What the policies allow that hold for the job and its data; without the job, for its namespace."""

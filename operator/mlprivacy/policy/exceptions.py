@@ -25,6 +25,7 @@ from mlprivacy.policy.rules import rules_by_id
 
 # What keeps a pod sealed and its sidecar in place, and what no law allows. Guards refuse the former in any case.
 NEVER: Final = frozenset({"egress", "pod-hardening", "prohibited-use"})
+CONSIDERED: Final = 64  # of one job, the approved ones first: asking a thousand times is no way to stall a decision
 LONGEST_DAYS: Final = 366  # the schema of PrivacyPolicy allows no more
 NEVER_PREFIX: Final = "rdma-"  # traffic that no NetworkPolicy sees
 
@@ -229,9 +230,8 @@ def of_case(case: Case, terms: Terms) -> Applied:
         return NONE
     by_rule: dict[str, Judged] = {}
     idle: dict[str, tuple[Judged, ...]] = {}
-    for exception in sorted(case.facts.exceptions, key=lambda e: e.name):
-        if not is_for(exception, case.kind, case.namespace, case.name):
-            continue
+    mine = [e for e in case.facts.exceptions if is_for(e, case.kind, case.namespace, case.name)]
+    for exception in sorted(mine, key=_approved_first)[:CONSIDERED]:
         case.touched.add(Dependency("PolicyException", "", exception.name))
         judged = judge(exception, case.facts.now, terms)
         if judged.until is not None:
@@ -243,6 +243,10 @@ def of_case(case: Case, terms: Terms) -> Applied:
         if other is None or (judged.until and other.until and judged.until > other.until):
             by_rule[judged.rule] = judged
     return Applied(by_rule, idle)
+
+
+def _approved_first(exception: Parsed[PolicyExceptionSpec]) -> tuple[bool, str]:
+    return exception.spec is None or not exception.spec.approved, exception.name
 
 
 def is_for(exception: Parsed[PolicyExceptionSpec], kind: str, namespace: str, name: str) -> bool:

@@ -188,3 +188,18 @@ def test_a_job_that_is_refused_for_something_else_names_none() -> None:
 
 def test_of_facts_only_those_that_name_the_job_are_chosen() -> None:
     assert [e.name for e in facts_of([exception()]).exceptions] == ["visits-dp"]
+
+
+def test_a_job_whose_status_alone_changed_concerns_no_exception(cluster: Cluster) -> None:
+    controller, job = cluster.controller(), JobKey("TrainingJob", "research", "diagnosis")
+    named = facts_of([exception()]).exceptions
+    controller.facts = SimpleNamespace(exceptions=lambda *_: named)  # type: ignore[assignment]
+    mine = [JobKey("PolicyException", "", "visits-dp")]
+    assert controller.concerned(job, 1) == mine
+    assert controller.concerned(job, 1) == []
+    assert controller.concerned(job, 2) == mine
+    assert controller.concerned(job, None) == mine
+    assert controller.concerned(job, 2) == mine
+    named = ()
+    assert controller.concerned(job, 2) == []
+    assert controller.generations == {}

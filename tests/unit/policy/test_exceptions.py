@@ -339,3 +339,11 @@ def test_an_ungoverned_namespace_is_held_with_and_without():
     facts = facts_of(clinic_world(PLAIN, exception()))
     facts = replace(facts, namespaces={**facts.namespaces, "research": labels("research", None)})
     assert evaluate(BREACH_OF_DP, facts).verdict is Verdict.HOLD
+
+
+def test_a_thousand_requests_neither_stall_a_decision_nor_hide_what_is_approved():
+    asked_for = [exception(f"a{n}", approved=False, approved_by=None) for n in range(1000)]
+    decision = decided(BREACH_OF_DP, *asked_for, exception("z"))
+    assert (decision.verdict, decision.exceptions) == (Verdict.ALLOW, ("z",))
+    assert len(decision.dependencies) < 100
+    assert len(finding(decided(BREACH_OF_DP, *asked_for), "dp-required").remedy) < 1000
