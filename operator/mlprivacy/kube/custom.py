@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlprivacy.policy.custom import CustomRules
+from mlprivacy.kube import metrics
+from mlprivacy.policy.custom import CustomRules, NoAnswer
 from mlprivacy.policy.engine import custom_asked
 from mlprivacy.policy.facts import Facts
+
+_WORD = {True: "passed", False: "breached"}
 
 
 async def with_outcomes(raw: Mapping[str, Any], facts: Facts, custom: CustomRules | None) -> Facts:
@@ -20,7 +23,12 @@ async def with_outcomes(raw: Mapping[str, Any], facts: Facts, custom: CustomRule
     asked = None if custom is None else custom_asked(raw, facts)
     if custom is None or asked is None:
         return facts
-    return replace(facts, custom=await asyncio.to_thread(custom.evaluate, asked.rules, asked.document))
+    with metrics.CUSTOM_SECONDS.time():
+        outcomes = await asyncio.to_thread(custom.evaluate, asked.rules, asked.document)
+    for outcome in outcomes.values():
+        word = outcome.kind if isinstance(outcome, NoAnswer) else _WORD[outcome]
+        metrics.CUSTOM_RULES.labels(word).inc()
+    return replace(facts, custom=outcomes)
 
 
 async def expression_errors(texts: Sequence[str], custom: CustomRules | None) -> Mapping[str, str]:

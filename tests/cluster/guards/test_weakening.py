@@ -70,6 +70,15 @@ def patch(what: str, spec: Any, *more: str) -> tuple[str, ...]:
     return "patch", what, "--type=merge", "-p", json.dumps({"spec": spec}), *more
 
 
+@pytest.mark.xdist_group("weakening")
+def test_an_author_writes_both_kinds_and_neither_deletes_nor_weakens(desk: Any) -> None:
+    for kind in (POLICIES, CLASSES):
+        may = {verb for verb in ("get", "create", "update", "delete") if desk.may(AUTHOR, verb, kind, "")}
+        assert may == {"get", "create", "update"}
+    assert not desk.may(AUTHOR, "weaken", "governednamespaces.mlprivacy.dev", "")
+    assert not desk.may(AUTHOR, "create", "datasets.mlprivacy.dev")
+
+
 WEAKER_POLICY = {
     "mode lowered": {"mode": "Audit"},
     "narrowed to others": {"namespaceSelector": {"matchLabels": {"mlprivacy.dev/region": "us"}}},
