@@ -209,6 +209,47 @@ def test_what_json_can_not_hold_has_no_answer(odd: object) -> None:
         assert "JSON" in why(ask(pool, "true", job=deep))
 
 
+@pytest.mark.parametrize("odd", [2**70, "\ud800", "\x00", [[[]]] * 50, {"": {"": None}}, -0.0, 1e308])
+def test_odd_values_in_a_job_end_in_an_answer_or_a_reason(shared: CelPool, odd: object) -> None:
+    outcome = ask(shared, "job.spec.odd != 'x'", job={"spec": {"odd": odd}})
+    assert outcome is True or isinstance(outcome, NoAnswer)
+    assert ask(shared, "job.spec.trials == 2") is True
+
+
+def test_a_document_nested_as_deeply_as_json_is_written_is_survived(shared: CelPool) -> None:
+    deep: Any = "x"
+    for _ in range(900):
+        deep = [deep]
+    outcome = ask(shared, "size(job.spec.odd) == 1", job={"spec": {"odd": deep}})
+    assert outcome is True or isinstance(outcome, NoAnswer)
+    assert ask(shared, "job.spec.trials == 2") is True
+
+
+def alive(process: Path) -> bool:
+    """True for a process that runs; one that only waits to be reaped does not."""
+    try:
+        return process.joinpath("stat").read_text(encoding="ascii").split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_worker_ends_with_its_parent() -> None:
+    code = (
+        "import time; from mlprivacy.cel.pool import Worker; w = Worker(time.monotonic() + 60); "
+        "print(w._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc", parent.stdout.readline().strip())
+        assert alive(worker)
+        parent.kill()
+        parent.wait()
+    end = time.monotonic() + 20
+    while alive(worker):
+        assert time.monotonic() < end, "the worker outlived its parent"
+        time.sleep(0.05)
+
+
 def test_an_outcome_is_remembered_for_the_same_document_and_the_same_time_where_it_counts() -> None:
     with CelPool(expression_seconds=20, total_seconds=60) as pool:
         assert ask(pool, "job.spec.trials == 2") is True
