@@ -291,18 +291,29 @@ def _found(
 
 
 def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """The findings without those of which another rule says the same of the same field better, and as strictly."""
+    """The findings without those of which another rule says enough at the same path, at least as strictly.
+
+    So no finding is left out that is stricter than the one that stands for it, whatever softened either of them.
+    """
     known = rules_by_id()
     refined = {f.rule: known[f.rule].refines for f in findings if f.rule in known and known[f.rule].refines}
-    if not refined:
+    yielding = {f.rule: known[f.rule].yields_to for f in findings if f.rule in known and known[f.rule].yields_to}
+    if not refined and not yielding:
         yield from findings
         return
-    rough = {(f.rule, f.path): f.action.rank for f in findings if f.rule in refined.values()}
-    fine = {(refined[f.rule], f.path): f.action.rank for f in findings if f.rule in refined}
+    strictest: dict[tuple[str | None, str], int] = {}
+    fine: dict[tuple[str | None, str], int] = {}
     for item in findings:
-        weaker = item.rule in refined and rough.get((str(refined[item.rule]), item.path), -1) > item.action.rank
+        here = (item.rule, item.path)
+        strictest[here] = max(strictest.get(here, -1), item.action.rank)
+        if item.rule in refined:
+            there = (refined[item.rule], item.path)
+            fine[there] = max(fine.get(there, -1), item.action.rank)
+    for item in findings:
+        weaker = strictest.get((refined.get(item.rule), item.path), -1) > item.action.rank
+        later = strictest.get((yielding.get(item.rule), item.path), -1) >= item.action.rank
         said = fine.get((item.rule, item.path), -1) >= item.action.rank
-        if not weaker and not said:
+        if not weaker and not later and not said:
             yield item
 
 

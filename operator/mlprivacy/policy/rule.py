@@ -65,6 +65,7 @@ class Rule:
     applies_to: frozenset[str] = frozenset({"TrainingJob", "InferenceJob"})
     baseline: bool = True  # on without any pack
     refines: str | None = None  # the rule whose finding at the same path this one says better
+    yields_to: str | None = None  # the rule whose finding at the same path comes first: mend that, then look again
 
     def parameter(self, name: str) -> Parameter | None:
         """The parameter called ``name``, or None."""

@@ -1,7 +1,7 @@
 """rdma-detect: every way to ask for an RDMA device is seen, and the data classes say whether they permit one."""
 
 import pytest
-from builders import change, decide, finding, rules_of, template, training_job
+from builders import change, clinic_world, decide, facts_of, finding, rules_of, template, training_job
 from fabric_objects import (
     ANNOTATIONS,
     ISOLATED,
@@ -15,12 +15,15 @@ from fabric_objects import (
     network,
     network_policy,
     rdma_job,
+    rdma_policy,
 )
 
 from mlprivacy.api.reasons import Reason
+from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.fabric.asks import asks_of, networks_of
 from mlprivacy.policy.model import Action, Verdict
 
+REQUESTS = LIMITS.replace("limits", "requests")
 PERMITTED = classes("Allow", "Allow", sensitivity="Confidential", encryption={"inTransit": "Optional"})
 
 
@@ -55,32 +58,44 @@ def test_a_class_that_denies_rdma_refuses_it():
 
 
 def test_the_default_of_a_class_is_to_deny():
-    assert "rdma-detect" in rules_of(decide(rdma_job("rdma/hca", None)))
+    assert "rdma-detect" in rules_of(decide_with(rdma_job("rdma/hca_shared_a", None), world=classes("Deny")))
+
+
+def test_what_no_policy_admits_is_said_once_and_by_pod_hardening():
+    assert [(f.rule, f.path) for f in decide(rdma_job("rdma/hca", None)).findings] == [
+        ("pod-hardening", LIMITS),
+        ("pod-hardening", REQUESTS),
+    ]
 
 
 def test_a_device_by_another_name_is_known_by_its_network():
     plain = rdma_job("example.com/vf")
     world = (network(resource="example.com/vf"), *lacking("NetworkAttachmentDefinition"))
-    found = finding(decide_with(plain, *world, world=classes("Deny", "Allow")), "rdma-detect", LIMITS)
+    admitted = {"pod_hardening__extendedResources": "example.com/vf"}
+    found = finding(decide_with(plain, *world, world=classes("Deny", "Allow"), **admitted), "rdma-detect", LIMITS)
     assert "example.com/vf" in found.message
 
 
-def test_a_resource_that_nobody_knows_is_refused_for_a_restricted_class():
-    found = finding(decide_with(rdma_job("example.com/fast", None)), "rdma-detect", LIMITS)
-    assert (found.action, found.path) == (Action.DENY, LIMITS)
+def test_a_resource_that_nobody_knows_is_refused_for_a_restricted_class_whoever_softens_pod_hardening():
+    softened = rdma_policy()
+    softened["spec"]["rules"] = [{"id": "pod-hardening", "action": "Warn"}]
+    job = rdma_job("example.com/fast", None)
+    decision = evaluate(job, facts_of(clinic_world(softened, *classes())))
+    found = finding(decision, "rdma-detect", LIMITS)
+    assert (found.action, decision.verdict) == (Action.DENY, Verdict.DENY)
     assert "pod-hardening.extendedResources" in found.remedy
     assert decide_with(rdma_job("nvidia.com/gpu", None)).verdict is Verdict.ALLOW
 
 
-def test_it_says_so_once_and_pod_hardening_not_again():
-    assert set(rules_of(decide_with(rdma_job("example.com/fast", None)))) == {"rdma-detect"}
+def test_else_pod_hardening_says_it_and_nobody_again():
+    assert set(rules_of(decide_with(rdma_job("example.com/fast", None)))) == {"pod-hardening"}
 
 
 @pytest.mark.parametrize("path", ["/dev/infiniband", "/dev//infiniband/uverbs0", "/dev", "/", "/a/../dev/infiniband"])
-def test_a_device_file_of_the_host_is_seen(path):
+def test_a_device_file_of_the_host_is_seen_and_left_to_rdma_host(path):
     job = training_job(template=template(volumes=[{"name": "ib", "hostPath": {"path": path}}]))
-    found = finding(decide_with(job, world=classes("Deny")), "rdma-detect")
-    assert found.path == "spec.template.spec.volumes[0].hostPath"
+    found = [(f.rule, f.path) for f in decide_with(job, world=classes("Deny")).findings if f.action is Action.DENY]
+    assert found == [("rdma-host", "spec.template.spec.volumes[0].hostPath")]
 
 
 class TestClaims:

@@ -81,5 +81,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="leave the device out",
     check=check,
-    refines="pod-hardening",
+    yields_to="pod-hardening",
 )

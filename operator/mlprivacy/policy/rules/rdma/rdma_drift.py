@@ -33,4 +33,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="undo the change of the network, or let the job run anew without it",
     check=check,
+    yields_to="pod-hardening",
 )

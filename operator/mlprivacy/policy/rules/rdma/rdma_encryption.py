@@ -73,6 +73,7 @@ RULE = Rule(
     citations=("organisation",),
     remedy="leave the device out",
     check=check,
+    yields_to="pod-hardening",
     parameters=(
         Parameter(
             "label",

@@ -46,6 +46,7 @@ RULE = Rule(
     citations=("organisation",),
     remedy="leave the device out and set NCCL_IB_DISABLE=1",
     check=check,
+    yields_to="pod-hardening",
     parameters=(
         Parameter(
             "action",

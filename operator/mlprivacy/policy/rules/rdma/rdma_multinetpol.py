@@ -93,4 +93,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="leave the network out",
     check=check,
+    yields_to="pod-hardening",
 )

@@ -24,4 +24,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="choose nodes whose RDMA subsystem is in exclusive mode",
     check=check,
+    yields_to="pod-hardening",
 )

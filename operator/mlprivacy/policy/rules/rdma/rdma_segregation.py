@@ -24,6 +24,7 @@ RULE = Rule(
     citations=("organisation",),
     remedy="use a network with a VLAN, or a partition of your tenant",
     check=check,
+    yields_to="pod-hardening",
     parameters=(
         Parameter(
             "pkeys",

@@ -65,6 +65,7 @@ RULE = Rule(
     citations=("organisation",),
     remedy="use an SR-IOV device of the job's own",
     check=check,
+    yields_to="pod-hardening",
     parameters=(
         Parameter(
             "configNamespaces",

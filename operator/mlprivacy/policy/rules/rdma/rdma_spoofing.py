@@ -67,4 +67,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="use a network with spoofchk on and trust off",
     check=check,
+    yields_to="pod-hardening",
 )

@@ -24,4 +24,5 @@ RULE = Rule(
     citations=("organisation",),
     remedy="use a network with the plugins sriov then rdma, or ib-sriov with rdmaIsolation: true",
     check=check,
+    yields_to="pod-hardening",
 )
