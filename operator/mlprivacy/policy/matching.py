@@ -1,6 +1,6 @@
 """Matching of dotted keys: a grant covers itself and everything below it, and nothing that merely begins alike.
 
-Keys are compared as they are written. What grants is never normalised: neither case nor Unicode's forms of a letter make
+Keys are compared as they are written. What grants is never normalised: no case and no Unicode form of a letter makes
 another key into a granted one. What forbids is (``folded``), so that no other way of writing it escapes a prohibition.
 """
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from mlprivacy.cli.main import cli
 
 pytestmark = pytest.mark.cluster
 SYSTEM = "mlprivacy-system"
@@ -117,3 +120,24 @@ def test_a_built_in_pack_is_not_replaced(world):
         world.eventually(lambda: any("which no other replaces" in note for note in weaker.events()), "an Event")
     finally:
         world.cluster.kubectl("delete", "configmap", "eu-ai-act", "-n", SYSTEM, "--ignore-not-found")
+
+
+def test_policy_diff_compares_a_proposal_with_what_is_live(world, acme, tmp_path):
+    acme.asks("Warn")
+    acme.policy()
+    acme.ready("True")
+    world.apply(world.training_job(highRisk={}))
+    world.running()
+    proposal = tmp_path / "pack.yaml"
+
+    def diff(action: str) -> tuple[int, dict[str, Any]]:
+        proposal.write_text(PACK.format(name=acme.name, action=action), encoding="utf-8")
+        command = ["policy", "diff", str(proposal), "--cluster", "--kubeconfig", str(world.cluster.kubeconfig)]
+        done = CliRunner().invoke(cli, [*command, "-o", "json"], catch_exceptions=False)
+        return done.exit_code, json.loads(done.stdout)
+
+    code, body = diff("Deny")
+    changed = {c["object"]: (c["before"]["verdict"], c["after"]["verdict"]) for c in body["changes"]}
+    assert code == 1
+    assert changed == {f"TrainingJob {world.namespace}/study": ("Allow", "Deny")}
+    assert diff("Warn")[0] == 0
