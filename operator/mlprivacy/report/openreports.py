@@ -28,7 +28,6 @@ RESULTS: Final = ("pass", "fail", "warn", "error", "skip")  # the API's own word
 MORE: Final = "more-findings"
 """The rule of the last result where findings were left out."""
 
-_LOOKED_AT: Final = 64  # findings; more never fit
 _REST_BYTES: Final = 640  # of the last result
 _FAMILY_OF_OTHERS: Final = {"schema": "schema", "references": "references", "not-enforced-here": "references"}
 _SEVERITY: Final = {Action.DENY: "high", Action.HOLD: "medium", Action.WARN: "low", Action.EVIDENCE: "info"}
@@ -125,20 +124,24 @@ def stored_bytes(value: Any) -> int:
 
 def _results(findings: Sequence[Finding], room: int, where: str) -> list[dict[str, Any]]:
     """As many as fit, strictest first; texts are cut before findings are left out, and those are counted at the end."""
-    looked_at = findings[:_LOOKED_AT]
-    results: list[dict[str, Any]] = []
     for limits in (_LONG, _SHORT):
-        results = [_result(f, limits) for f in looked_at]
-        if len(looked_at) == len(findings) and stored_bytes(results) <= room:
+        results = _fitting(findings, limits, room)
+        if len(results) == len(findings):
             return results
+    kept = _fitting(findings, _SHORT, room - _REST_BYTES)
+    return [*kept, _rest(findings[len(kept) :], where)]
+
+
+def _fitting(findings: Sequence[Finding], limits: _Limits, room: int) -> list[dict[str, Any]]:
+    """The first results, as many as there is room for."""
     kept: list[dict[str, Any]] = []
-    used = len("[]") + _REST_BYTES
-    for result in results:
-        used += len(",") + stored_bytes(result)
-        if used > room:
+    for finding in findings:
+        result = _result(finding, limits)
+        room -= len(",") + stored_bytes(result)
+        if room < 0:
             break
         kept.append(result)
-    return [*kept, _rest(findings[len(kept) :], where)]
+    return kept
 
 
 def _result(finding: Finding, limits: _Limits) -> dict[str, Any]:
