@@ -31,6 +31,15 @@ def test_a_field_that_reaches_the_host_is_refused_once(field, value, path):
     assert found[0].remedy.startswith("remove ")
 
 
+@pytest.mark.parametrize("where", ["/", "/dev", "/dev/", "//dev/shm", "/x/../dev"])
+def test_a_path_that_covers_device_files_is_refused_too(where):
+    volumes = [{"name": "d", "hostPath": {"path": where}}]
+    decision = decide_with(change(rdma_job(), f"{SPEC}.volumes", volumes), *ISOLATED)
+    assert finding(decision, "rdma-host").path == f"{SPEC}.volumes[0].hostPath"
+    plain = decide_with(change(training_job(), f"{SPEC}.volumes", volumes))
+    assert rules_of(plain) == ["pod-hardening"], "without a device it is no matter of RDMA"
+
+
 @pytest.mark.parametrize(("field", "value", "path"), FIELDS[:7])
 def test_without_a_device_it_is_the_matter_of_pod_hardening(field, value, path):
     decision = decide_with(change(training_job(), field, value))

@@ -63,7 +63,7 @@ class Asks:
     resources: tuple[Resource, ...] = ()
     networks: tuple[Attachment, ...] | None = ()
     claims: tuple[Claimed, ...] = ()
-    devices: tuple[HostAccess, ...] = ()  # host paths below /dev
+    devices: tuple[HostAccess, ...] = ()  # host paths of RDMA devices
     host: tuple[HostAccess, ...] = ()
     ipc_lock: tuple[str, ...] = ()  # paths of capabilities.add
 
@@ -108,8 +108,9 @@ def asks_of(template: Any, namespace: str) -> Asks:
             security = container.get("securityContext")
             if security is not None:
                 _security(security, f"{path}.securityContext", host, ipc_lock)
-    devices = tuple(_devices(spec.get("volumes")))
-    host += devices
+    files = list(_device_files(spec.get("volumes")))
+    host += (access for access, _ in files)
+    devices = tuple(access for access, rdma in files if rdma)
     claims = tuple(_claims(spec.get("resourceClaims")))
     networks = networks_of(annotations.get(NETWORKS), namespace) if NETWORKS in annotations else ()
     if not (resources or networks != () or claims or host or ipc_lock):
@@ -168,13 +169,15 @@ def _security(context: Any, path: str, host: list[HostAccess], ipc_lock: list[st
         ipc_lock.append(f"{path}.capabilities.add")
 
 
-def _devices(volumes: Any) -> Iterator[HostAccess]:
+def _device_files(volumes: Any) -> Iterator[tuple[HostAccess, bool]]:
+    """Host paths that hold device files, and whether one is of RDMA devices in particular."""
     for index, volume in _mappings(volumes):
         where = _mapping(volume.get("hostPath")).get("path")
         if isinstance(where, str):
-            normal = "/" + "/".join(p for p in where.split("/") if p not in ("", "."))
-            if normal in ("/", "/dev") or normal.startswith("/dev/") or ".." in normal.split("/"):
-                yield HostAccess(f"spec.template.spec.volumes[{index}].hostPath", f"the host path {normal[:80]}")
+            parts = [p for p in where.split("/") if p not in ("", ".")]
+            if not parts or parts[0] == "dev" or ".." in parts:
+                path = f"spec.template.spec.volumes[{index}].hostPath"
+                yield HostAccess(path, f"the host path /{'/'.join(parts)[:80]}"), "infiniband" in parts
 
 
 def _claims(entries: Any) -> Iterator[Claimed]:
