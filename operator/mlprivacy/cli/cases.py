@@ -105,6 +105,7 @@ class Result:
     name: str
     problems: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    expect: Expectation | None = None  # None where the case can not be read
     decision: Decision | None = None
     in_force: frozenset[str] = frozenset()  # rules that judged the job
     seconds: float = 0.0
@@ -159,6 +160,7 @@ def run(folder: Path, custom: CustomRules | None = None) -> Result:
         folder,
         name,
         differences=tuple(compare(case.expect, decision)),
+        expect=case.expect,
         decision=decision,
         in_force=frozenset(rule.id for rule in rules_in_force(item.raw, facts)),
         seconds=time.perf_counter() - began,

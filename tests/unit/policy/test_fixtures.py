@@ -9,7 +9,7 @@ import pytest
 
 import mlprivacy.policy
 from mlprivacy.cel.pool import CelPool
-from mlprivacy.cli.cases import Result, find, read, run
+from mlprivacy.cli.cases import Result, find, run
 from mlprivacy.cli.testing import print_text
 from mlprivacy.policy.packs import built_in_packs
 from mlprivacy.policy.rules import all_rules, rules_by_id
@@ -39,8 +39,10 @@ def test_a_case_passes(folder: Path, results: dict[Path, Result], capsys: pytest
 def test_a_rule_lets_one_case_pass_and_stops_another(rule: object, results: dict[Path, Result]) -> None:
     name = getattr(rule, "id", "")
     stopped = passed = 0
-    for folder, result in results.items():
-        expect = read(folder / "case.yaml").expect
+    for result in results.values():
+        expect = result.expect
+        if expect is None:
+            continue
         stopped += any(f.rule == name for f in expect.findings)
         # A rule that did not judge the job lets nothing pass.
         passed += name in result.in_force and name in expect.absent
