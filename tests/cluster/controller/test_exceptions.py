@@ -276,6 +276,26 @@ def test_a_revoked_one_suspends_and_each_attempt_counts_once(stack, office):
     assert office.get(name)["status"]["uses"] == 2
 
 
+def test_serving_is_scaled_to_nothing_when_its_exception_is_revoked(office):
+    world = office.world
+    api = world.inference_job(assurance="Instrumented")  # more than is reached here
+    name = office.approved(
+        "api", rule="assurance", workload={"kind": "InferenceJob", "namespace": world.namespace, "name": "api"}
+    )
+    world.apply(world.serving_scope())
+    world.eventually(
+        lambda: office.cluster.kubectl("create", "-f", "-", input=api, check=False).returncode == 0, "api accepted"
+    )
+    world.eventually(
+        lambda: (world.get("deployment", "mlp-api") or {}).get("spec", {}).get("replicas") == 1, "a replica"
+    )
+    world.eventually(lambda: office.get(name)["status"].get("uses") == 1, "one use")
+    assert world.inference()["status"]["exceptions"] == [name]
+    office.set(name, approved=False)
+    world.eventually(lambda: world.get("deployment", "mlp-api")["spec"]["replicas"] == 0, "no replica")
+    world.eventually(lambda: world.condition(world.inference(), "Suspended").get("reason") == "NoLongerAllowed", "why")
+
+
 def test_a_deleted_one_suspends(office):
     name = office.approved()
     office.create_job()
