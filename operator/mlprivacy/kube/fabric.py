@@ -94,14 +94,17 @@ class FabricStore:
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._looked = asyncio.Event()
 
-    async def wanted(self, deadline: float) -> None:
+    async def wanted(self, deadline: float | None) -> None:
         """A job asks for what is kept here: begin, and wait until it is known or `deadline` (loop time) has come.
 
-        Only the first waits: where something may not be read, the others would wait in vain each time.
+        Only the first waits: where something may not be read, the others would wait in vain each time. Without a
+        deadline nobody does: what becomes known is told, and decides anew.
         """
         if self._task is not None:
             return
         self._task = asyncio.create_task(self._keep_looking(), name="fabric")
+        if deadline is None:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._looked.wait()

@@ -219,8 +219,8 @@ class FactStore:
         made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job.
         """
         deadline = asyncio.get_running_loop().time() + self._read_seconds
-        if read_misses and asks_further(raw):
-            await self._fabric.wanted(deadline)
+        if asks_further(raw):
+            await self._fabric.wanted(deadline if read_misses else None)
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
         for _ in range(_ROUNDS if read_misses else 0):

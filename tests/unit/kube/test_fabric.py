@@ -106,6 +106,16 @@ async def test_only_the_first_waits_for_what_never_comes(store: FactStore, api) 
     assert asyncio.get_running_loop().time() - begun < 0.2
 
 
+async def test_a_reader_that_does_not_wait_begins_too_and_is_told(store: FactStore, api, eventually) -> None:
+    await definitions(api)
+    await objects(api)
+    told: list[Dependency] = []
+    store.on_change(lambda what, old, new: told.append(what))
+    assert (await store.gather(rdma_job(), NOW, read_misses=False)).fabric.nodes is None
+    await eventually(lambda: Dependency("Node", "", "*") in told)
+    assert (await store.gather(rdma_job(), NOW, read_misses=False)).fabric.nodes
+
+
 async def test_where_the_cluster_does_not_say_nothing_is_known(store: FactStore, api) -> None:
     api.fail(500, 1000, when=SRIOV)
     store._read_seconds = 0.3

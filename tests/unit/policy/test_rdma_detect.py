@@ -130,6 +130,13 @@ class TestNetworks:
         )
         assert (found.action, found.path) == (Action.HOLD, ANNOTATIONS)
 
+    def test_what_is_not_known_is_no_breach_even_where_a_class_denies_rdma(self):
+        decision = decide_with(rdma_job(None), complete=False, world=classes("Deny", "Deny"))
+        assert decision.verdict is Verdict.HOLD
+        assert not [f for f in decision.findings if f.action is Action.DENY]
+        claimed = decide_with(TestClaims.JOB, world=classes("Deny", "Deny"))
+        assert [f.rule for f in claimed.findings if f.action is Action.DENY] == ["pod-hardening"]
+
     def test_one_of_another_namespace_is_refused_and_not_even_read(self):
         job = rdma_job(networks="clinic/rdma-net")
         assert fabric_of(job, network(namespace="clinic")).networks == {}

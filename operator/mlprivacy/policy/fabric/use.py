@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.fabric.asks import NETWORKS_PATH, Asks, Attachment, Claimed, Resource, asks_of
-from mlprivacy.policy.fabric.objects import Raw, annotation, offers, plugins, says_rdma, selects
+from mlprivacy.policy.fabric.objects import Raw, annotation, class_names, offers, plugins, says_rdma, selects
 from mlprivacy.policy.fabric.objects import labels as labels_of
 from mlprivacy.policy.model import Dependency
 
@@ -49,7 +49,8 @@ class Use:
     asks: Asks
     resources: tuple[Resource, ...]  # RDMA devices: by name, or because a network of the job takes the device
     networks: tuple[Network, ...]  # every network asked for, device or not
-    claims: tuple[Claimed, ...]  # those known to be RDMA, and those that are not known
+    claims: tuple[Claimed, ...]  # those known to be RDMA
+    unknown_claims: tuple[Claimed, ...] = ()  # those that may be
 
     @property
     def device_networks(self) -> tuple[Network, ...]:
@@ -57,9 +58,15 @@ class Use:
         return tuple(n for n in self.networks if n.device)
 
     @property
+    def known(self) -> bool:
+        """True when it is known that an RDMA device is asked for; else the rules that miss a fact hold the job."""
+        networks = any(n.raw is not None and n.chain is not None for n in self.device_networks)
+        return bool(self.resources or self.asks.devices or networks or self.claims)
+
+    @property
     def rdma(self) -> bool:
-        """True when an RDMA device is asked for, or a network that hands over a device."""
-        return bool(self.resources or self.claims or self.asks.devices or self.device_networks or self.unreadable)
+        """True when an RDMA device is asked for, or a network that hands over a device, or it is not known which."""
+        return self.known or bool(self.unknown_claims or self.device_networks or self.unreadable)
 
     @property
     def unreadable(self) -> bool:
@@ -73,8 +80,8 @@ class Use:
             return self.resources[0].path
         if self.networks or self.unreadable:
             return NETWORKS_PATH
-        if self.claims:
-            return self.claims[0].path
+        if self.claims or self.unknown_claims:
+            return (*self.claims, *self.unknown_claims)[0].path
         return self.asks.devices[0].path if self.asks.devices else "spec.template"
 
     @property
@@ -96,29 +103,32 @@ def use_of(case: Case) -> Use | None:
         networks.append(Network(asked, raw, None if raw is None else plugins(raw)))
     taken = {n.resource for n in networks if n.resource}
     named = set(asks.rdma_resources)
+    claims = {claim: _is_rdma(case, claim) for claim in asks.claims}
     return Use(
         asks=asks,
         resources=tuple(r for r in asks.resources if r in named or r.name in taken),
         networks=tuple(networks),
-        claims=tuple(c for c in asks.claims if _may_be_rdma(case, c)),
+        claims=tuple(claim for claim, answer in claims.items() if answer is True),
+        unknown_claims=tuple(claim for claim, answer in claims.items() if answer is None),
     )
 
 
-def _may_be_rdma(case: Case, claim: Claimed) -> bool:
-    """True when a claim selects an RDMA device, and when it or its class is not known."""
+def _is_rdma(case: Case, claim: Claimed) -> bool | None:
+    """True when a claim selects an RDMA device; None when it or its class is not known."""
     case.touched.add(Dependency(claim.kind, case.namespace, claim.name))
     fabric = case.facts.fabric
     raw = fabric.claims.get((claim.kind, case.namespace, claim.name))
-    if raw is None or says_rdma(raw):
+    if raw is None:
+        return None
+    if says_rdma(raw):
         return True
-    from mlprivacy.policy.fabric.objects import class_names  # noqa: PLC0415 - only jobs with claims need it
-
+    found = []
     for name in class_names(raw):
         case.touched.add(Dependency("DeviceClass", "", name))
-        found = fabric.device_classes.get(name)
-        if found is None or says_rdma(found):
-            return True
-    return False
+        found.append(fabric.device_classes.get(name))
+    if any(one is not None and says_rdma(one) for one in found):
+        return True
+    return None if None in found else False
 
 
 def removed(case: Case) -> tuple[str, ...] | None:
@@ -129,7 +139,7 @@ def removed(case: Case) -> tuple[str, ...] | None:
     use = case.fabric_use
     if use is None or not use.rdma or case.text("rdma-fallback", "action") != "Remove":
         return None
-    refused = any(c.spec.network.rdma == "Deny" for c in case.classes)
+    refused = use.known and any(c.spec.network.rdma == "Deny" for c in case.classes)
     if not refused and not (exclusive(case) and any(not item.hold for _, item in case.isolation)):
         return None
     return use.resource_names

@@ -18,7 +18,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if use is None or case.rdma_removed is not None:
         return
     denying = tuple(c for c in case.classes if c.spec.network.rdma == "Deny")
-    if use.rdma and denying:
+    if use.known and denying:
         shown = ", ".join(use.resource_names) or (", ".join(n.asked.ref for n in use.device_networks))
         yield breach(
             use.path,
@@ -46,14 +46,12 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
                 "not known which device it takes",
                 "create it, or correct the name",
             )
-    for claim in use.claims:
-        known = case.facts.fabric.claims.get((claim.kind, case.namespace, claim.name))
-        if known is None:
-            yield missing(
-                claim.path,
-                f"the {claim.kind} {claim.name} is not known (yet), so it may claim an RDMA device",
-                "create it, or remove the claim",
-            )
+    for claim in use.unknown_claims:
+        yield missing(
+            claim.path,
+            f"the {claim.kind} {claim.name} or its DeviceClass is not known (yet), so it may claim an RDMA device",
+            "create it, or remove the claim",
+        )
     yield from _unknown(case)
 
 

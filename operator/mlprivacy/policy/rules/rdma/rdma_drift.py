@@ -21,7 +21,11 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if use is None or not (use.rdma or use.networks):
         return
     touch(case, *KINDS)
-    rests = [*use.resource_names, *(n.asked.ref for n in use.networks), *(c.name for c in use.claims)]
+    rests = [
+        *use.resource_names,
+        *(n.asked.ref for n in use.networks),
+        *(c.name for c in (*use.claims, *use.unknown_claims)),
+    ]
     yield record(use.path, f"a change of {', '.join(rests) or 'the device'} or of its nodes decides on this job anew")
 
 
