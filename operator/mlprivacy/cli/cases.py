@@ -28,7 +28,7 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.rules import rules_by_id
 
-CASE: Final = "case.yaml"
+CASE: Final = objects.CASE
 DEFAULT_NAMESPACE: Final = "default"
 _BY_OBJECTS: Final = frozenset(
     (

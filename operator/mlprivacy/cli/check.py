@@ -83,9 +83,9 @@ def command(
 ) -> None:
     """Decide on the jobs in files, as the operator would.
 
-    Reads YAML and JSON by kubectl's rules, folders with all that is below them, and `-` for the standard input. Jobs
-    are judged together with the namespaces, classes, datasets, grants, consent scopes, policies and exceptions in the
-    same files.
+    Reads YAML and JSON by kubectl's rules, folders with all that is below them but the cases of `mlprivacy test`, and
+    `-` for the standard input. Jobs are judged together with the namespaces, classes, datasets, grants, consent scopes,
+    policies and exceptions in the same files.
     All kinds of mlprivacy are checked strictly: an unknown field is an error, as it is in `kubectl apply`.
     """
     from mlprivacy.cli import objects, offline  # noqa: PLC0415 - a quick start for the other commands

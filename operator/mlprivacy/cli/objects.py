@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"
+CASE: Final = "case.yaml"  # a folder with such a file is a case of `mlprivacy test`
 JOB_KINDS: Final = ("TrainingJob", "InferenceJob")
 
 _TOP_LEVEL: Final = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
@@ -121,7 +122,11 @@ def read(paths: Iterable[str], *, default_namespace: str = "default", packs: boo
             _read(found, "stdin", sys.stdin.buffer.read(yamlload.MAX_FILE + 1), default_namespace)
             continue
         try:
-            for file in _files(Path(path)):
+            cases = _cases_below(Path(path))
+            if cases:
+                what = "1 folder below it is a case" if len(cases) == 1 else f"{len(cases)} folders below it are cases"
+                found.odd.append(BadInput(Place(path), f"{what} of `mlprivacy test`, and left to it"))
+            for file in _files(Path(path), cases):
                 with file.open("rb") as handle:
                     _read(found, str(file), handle.read(yamlload.MAX_FILE + 1), default_namespace)
         except OSError as error:
@@ -130,14 +135,24 @@ def read(paths: Iterable[str], *, default_namespace: str = "default", packs: boo
     return found
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, cases: Collection[Path]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
     for file in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix in SUFFIXES and not hidden and file.is_file():
+        in_case = any(parent in cases for parent in file.parents)
+        if file.suffix in SUFFIXES and not _hidden(file, path) and not in_case and file.is_file():
             yield file
+
+
+def _cases_below(path: Path) -> frozenset[Path]:
+    """Folders below this one that are cases of tests: each is a world of its own, and belongs to no other."""
+    found = path.rglob(CASE) if path.is_dir() else ()
+    return frozenset(f.parent for f in found if f.parent != path and not _hidden(f, path) and f.is_file())
+
+
+def _hidden(file: Path, path: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(path).parts)
 
 
 def _read(found: Objects, file: str, content: bytes, default_namespace: str) -> None:

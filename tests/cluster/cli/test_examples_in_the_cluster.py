@@ -44,7 +44,7 @@ def settled(stack: DevStack, job: Mapping[str, Any]) -> bool:
     return found in ACCEPTED[job["outcome"]]
 
 
-@pytest.fixture(params=["clinic", "shop"])
+@pytest.fixture(params=["clinic", "shop", "laws"])
 def folder(request: pytest.FixtureRequest, stack: DevStack) -> Any:
     """A folder of examples; all of it is deleted after the test."""
     name = str(request.param)
