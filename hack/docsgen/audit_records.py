@@ -23,7 +23,8 @@ collector writes a chain of its own (`collector`). `mlprivacy verify DIR` recomp
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "decision": (
         "controller",
-        "a decision that does not allow a job: the whole canonical decision, the generation, who asked",
+        "a decision that does not allow a job: the whole canonical decision, the generation, who asked, and the objects "
+        "that changed before it became what it is",
     ),
     "render": (
         "controller",

@@ -81,6 +81,16 @@ class FindingStatus(ApiModel):
     ]
 
 
+class ChangedObject(ApiModel):
+    """One object after whose change the decision was made anew."""
+
+    kind: Annotated[str, Field(max_length=63, description="kind of the object; Time where a date came.")]
+    namespace: Annotated[
+        str | None, Field(default=None, max_length=63, description="namespace of the object, if it has one.")
+    ]
+    name: Annotated[str, Field(max_length=253, description="name of the object; of Time the moment.")]
+
+
 class DecisionStatus(ApiModel):
     """The decision in force."""
 
@@ -96,6 +106,16 @@ class DecisionStatus(ApiModel):
             default=(),
             max_length=16,
             description="findings, worst first; a longer list is cut here and whole in `mlprivacy explain`.",
+        ),
+        ATOMIC,
+    ]
+    changed_by: Annotated[
+        tuple[ChangedObject, ...],
+        Field(
+            default=(),
+            max_length=8,
+            description="changedBy are the objects that changed before the decision became what it is. Empty where the "
+            "job itself was made or changed, and where the operator does not know, as after its own restart.",
         ),
         ATOMIC,
     ]

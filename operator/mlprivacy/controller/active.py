@@ -12,12 +12,14 @@ from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
 from mlprivacy.controller import metrics
+from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.causes import Causes
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.defaults import DefaultClasses
 from mlprivacy.controller.effects import Effects
-from mlprivacy.controller.exceptions import EXCEPTION, Exceptions, jobs_of
+from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
 from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
@@ -33,7 +35,7 @@ from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
 from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
-from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters, touched_by
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -62,13 +64,15 @@ class Controller:
         self._children = children
         self._store = JobStore()
         self._index = DependencyIndex()
+        self._affected = Affected(facts, self._index)
+        self._causes = Causes()
         self._queue: WorkQueue[JobKey] = WorkQueue("jobs")
         self._failures: dict[JobKey, int] = {}
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         effects = Effects(client, config, self._store, children.wrote)
         self._announcer = Announcer(EventRecorder(client, "mlprivacy.dev/controller", identity))
         receipts = Receipts(collector)
-        reporter = Reporter(effects, receipts, self._announcer, _utc_now)
+        reporter = Reporter(effects, receipts, self._announcer, _utc_now, self._causes)
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
@@ -83,6 +87,7 @@ class Controller:
             reporter=reporter,
             surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
             exceptions=self._exceptions,
+            causes=self._causes,
             now=_utc_now,
             hears=self._heartbeats.silence,
             reports=self._reports,
@@ -213,20 +218,11 @@ class Controller:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
-        for key in self._index.resting_on(touched_by(changed)):
-            self._queue.add(key)
-        if changed.kind == EXCEPTION:
-            for key in jobs_of(old, new):
+        jobs = self._affected.jobs(changed, old, new)
+        self._causes.note(jobs, changed)
+        for keys in (jobs, self._affected.exceptions(changed, old, new, jobs), self._affected.inputs(changed)):
+            for key in keys:
                 self._queue.add(key)
-        if changed.kind in ("PrivacyPolicy", "Namespace"):
-            for _, name in self._facts.informers[EXCEPTION].keys(None):
-                self._queue.add(JobKey(EXCEPTION, "", name))
-        if changed.kind == PACKS:  # a policy says whether its packs are there
-            for _, name in self._facts.informers["PrivacyPolicy"].keys(None):
-                self._queue.add(JobKey("PrivacyPolicy", "", name))
-        if changed.kind in ("DataClass", "ConsentScope"):
-            for namespace, name in self._facts.informers["Dataset"].keys(None):
-                self._queue.add(JobKey("Dataset", namespace, name))
 
 
 def _utc_now() -> datetime:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from mlprivacy.api.reasons import NEEDS_PEOPLE, Reason
 from mlprivacy.api.reasons import ConditionType as C
+from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
-from mlprivacy.kube.conditions import ConditionStatus, bounded, set_condition
+from mlprivacy.kube.conditions import MESSAGE_BYTES, ConditionStatus, bounded, set_condition
 from mlprivacy.policy.model import Decision, Verdict
 
 FINDINGS_SHOWN = 16
@@ -52,7 +53,13 @@ class Outcome:
     stalled: bool = False
 
 
-def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now: datetime) -> dict[str, Any]:
+def job_status(
+    raw: Mapping[str, Any],
+    decision: Decision,
+    outcome: Outcome,
+    now: datetime,
+    changed_by: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """The whole status to be written.
 
     Args:
@@ -60,10 +67,14 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
         decision: the decision in force.
         outcome: what came of the reconcile.
         now: the time, for lastTransitionTime.
+        changed_by: what changed before the decision became what it is, as ``status.decision.changedBy`` has it.
     """
     generation = int(raw["metadata"].get("generation") or 0)
     conditions: Any = (raw.get("status") or {}).get("conditions")
-    for type_, (status, reason, message) in _conditions(raw["kind"], decision, outcome).items():
+    found = _conditions(raw["kind"], decision, outcome)
+    if changed_by:
+        found[C.ACCEPTED] = _with_cause(found[C.ACCEPTED], causes.sentence(changed_by))
+    for type_, (status, reason, message) in found.items():
         conditions = set_condition(conditions, type_, status, reason, message, observed_generation=generation, now=now)
     return {
         "observedGeneration": generation,
@@ -72,7 +83,8 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
             "verdict": decision.verdict.value,
             "mode": decision.mode,
             "digest": decision.digest,
-            "findings": [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]],
+            "findings": shown_findings(decision),
+            "changedBy": list(changed_by),
         },
         "exceptions": list(decision.exceptions[:EXCEPTIONS_SHOWN]) if decision.verdict is Verdict.ALLOW else [],
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
@@ -82,6 +94,11 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
         "startedAt": outcome.started_at,
         "finishedAt": outcome.finished_at,
     }
+
+
+def shown_findings(decision: Decision) -> list[dict[str, Any]]:
+    """The findings as a status holds them."""
+    return [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]]
 
 
 def changed(raw: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
@@ -160,6 +177,13 @@ def _accepted(decision: Decision) -> Tri:
         invalid = all(f.reason is Reason.INVALID_SPEC for f in decision.blocking)
         return "False", Reason.INVALID_SPEC if invalid else Reason.REFUSED, _sentences(decision)
     return "Unknown", decision.blocking[0].reason, _sentences(decision)
+
+
+def _with_cause(accepted: Tri, cause: str) -> Tri:
+    """The condition with what changed; a long message is cut so that the cause is read."""
+    status, reason, message = accepted
+    last = f". {cause[:1].upper()}{cause[1:]}."
+    return status, reason, bounded(message, MESSAGE_BYTES - len(last.encode())).rstrip(".") + last
 
 
 def _resolved(decision: Decision) -> Tri:

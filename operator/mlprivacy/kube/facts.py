@@ -67,9 +67,28 @@ def _place_of(kind: str, namespace: str, name: str) -> str:
     return f"{kind}/{namespace}/{name}"
 
 
+def _workload_namespace(exception: Object) -> list[str]:
+    return [exception["spec"]["workload"]["namespace"]]
+
+
+def _packs_named(policy: Object) -> list[str]:
+    return [str(pack["name"]) for pack in policy["spec"].get("packs") or ()]
+
+
+def _classes_named(dataset: Object) -> list[str]:
+    return [str(column["dataClass"]) for column in dataset["spec"]["columns"]]
+
+
+def _scopes_named(dataset: Object) -> list[str]:
+    own = dataset["metadata"]["namespace"]
+    return [f"{own}/{use['consentScope']}" for use in dataset["spec"]["uses"] if use.get("consentScope")]
+
+
 _INDEXERS: Final[Mapping[str, Mapping[str, Indexer]]] = {
     DATASETGRANTS.kind: {"from": _granted_to},
-    POLICYEXCEPTIONS.kind: {"workload": _workload},
+    POLICYEXCEPTIONS.kind: {"workload": _workload, "namespace": _workload_namespace},
+    PRIVACYPOLICIES.kind: {"pack": _packs_named},
+    DATASETS.kind: {"class": _classes_named, "scope": _scopes_named},
 }
 
 

@@ -148,10 +148,16 @@ class Case:
         self.touched.add(Dependency("PersistentVolumeClaim", self.namespace, name))
         return self.facts.claims.get((self.namespace, name))
 
-    def attestations(self) -> Mapping[str, str] | None:
-        """The register of people's training; remembered as something the decision rests on."""
+    def attestation(self, key: str) -> str | None:
+        """A person's entry in the register of training; remembered as something the decision rests on."""
+        self.touched.add(Dependency("TrainingAttestations", "", key))
+        return (self.facts.attestations or {}).get(key)
+
+    @property
+    def has_attestations(self) -> bool:
+        """True when there is a register of training at all; remembered as something the decision rests on."""
         self.touched.add(Dependency("TrainingAttestations", "", "*"))
-        return self.facts.attestations
+        return self.facts.attestations is not None
 
     @cached_property
     def fabric_use(self) -> FabricUse | None:

@@ -141,6 +141,9 @@ class Obligations:
 class Dependency(NamedTuple):
     """One object the decision rests on; ``name`` is ``*`` for all of a kind in a namespace.
 
+    Of DatasetGrants it is what they would grant, as ``Dataset/visits``: any grant of it decides, there or not. Of
+    TrainingAttestations it is the key of a person.
+
     A tuple, because each decision makes and hashes a score of them.
     """
 

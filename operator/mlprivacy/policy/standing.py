@@ -21,6 +21,7 @@ from mlprivacy.policy.rules import all_rules, rules_by_id
 
 REMEMBERED: Final = 128  # combinations of namespaces under one set of policies
 _KINDS: Final = ("TrainingJob", "InferenceJob")
+_POLICIES: Final = Dependency("PrivacyPolicy", "", "*")  # those that select one of the namespaces, now or later
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Standing:
     problems: tuple[Raised, ...]  # those of the regime, then those of the packs
     packs: tuple[Pack, ...]  # those in force: what the policies name, then the baseline
     rules: Mapping[str, tuple[Rule, ...]]  # by the kind of job
-    rests_on: frozenset[Dependency]  # the packs of users that the policies name, there or not
+    rests_on: frozenset[Dependency]  # the policies, and the packs of users that they name, there or not
     changes: Mapping[str, tuple[datetime, ...]]  # by the kind of job: when a rule's action changes by date alone
     parameters: Mapping[tuple[str, str], ParameterValue]
     bad: tuple[BadParameter, ...]
@@ -92,7 +93,7 @@ def _make(names: tuple[str, ...], facts: Facts) -> Standing:
         problems=(*problems, *pack_problems),
         packs=tuple(packs),
         rules={kind: tuple(rule for rule in rules if kind in rule.applies_to) for kind in _KINDS},
-        rests_on=_named(regime.policies) if regime else frozenset(),
+        rests_on=_named(regime.policies) | {_POLICIES} if regime else frozenset(),
         changes={kind: _changes(packs, [rule.id for rule in rules if kind in rule.applies_to]) for kind in _KINDS},
         parameters=parameters,
         bad=bad,

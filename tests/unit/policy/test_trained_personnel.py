@@ -60,6 +60,8 @@ def test_what_is_not_known_holds(job, attestations):
 def test_the_decision_rests_on_the_register():
     decision = decide(by(ALICE), ON, attestations=None)
     assert Dependency("TrainingAttestations", "", "*") in decision.dependencies
+    known = decide(by(ALICE), ON, attestations={})
+    assert Dependency("TrainingAttestations", "", attestation_key(ALICE)) in known.dependencies
 
 
 def test_a_policy_may_only_warn():

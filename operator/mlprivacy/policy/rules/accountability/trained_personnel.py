@@ -21,7 +21,6 @@ PATH = "metadata.annotations[mlprivacy.dev/requested-by]"
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
     """The requester is known, the register is known, and the requester's entry is not past."""
-    register = case.attestations()
     user = case.requester
     if user is None:
         yield missing(
@@ -30,7 +29,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             "create the job through the API server, which stamps its requester (offline: --requester)",
         )
         return
-    if register is None:
+    if not case.has_attestations:
         yield missing(
             PATH,
             "there is no register of privacy training",
@@ -40,7 +39,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         return
     key = attestation_key(user)
     entry = f"the entry {key} of a ConfigMap labelled {LABEL_TRAINING_ATTESTATIONS} in the operator's namespace"
-    written = register.get(key)
+    written = case.attestation(key)
     if written is None:
         yield breach(
             PATH,
