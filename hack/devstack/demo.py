@@ -1,4 +1,4 @@
-"""The demonstration: the examples of a clinic and a shop on a real API server, and what became of each job."""
+"""The demonstration: the examples on a real API server, and what became of each job."""
 
 import shutil
 import subprocess
@@ -15,7 +15,6 @@ from devstack import outcomes
 from devstack.outcomes import Outcome
 from devstack.personas import bind, persona_for
 from devstack.stack import ROOT, DevStack
-from mlprivacy.policy.rules import rules_by_id
 
 EXAMPLES: Final = ROOT / "examples"
 DIRECTORY: Final = ROOT / "build" / "demo"
@@ -68,11 +67,12 @@ def _apply(cluster: Cluster, say: Say) -> list[Outcome]:
             cluster.apply(obj, as_user=persona.user)
     say("classes and policies by the privacy officer, datasets, consents and grants by the data owner")
     refused, created = [], []
+    rules = outcomes.rules_of(objects)
     for job in jobs:
         persona = persona_for(job)
         done = cluster.apply(job, as_user=persona.user if persona else None, check=False)
         if done.returncode:
-            refused.append(outcomes.refused_at_apply(job, done.stderr, rules_by_id()))
+            refused.append(outcomes.refused_at_apply(job, done.stderr, rules))
         else:
             created.append(job)
     say(f"{len(jobs)} jobs by the ML engineer: {len(refused)} refused at apply, {len(created)} created; deciding")

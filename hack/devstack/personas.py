@@ -28,6 +28,7 @@ _BY_KIND: Mapping[str, Persona] = {
     "ConsentScope": OWNER,
     "TrainingJob": ENGINEER,
     "InferenceJob": ENGINEER,
+    "PolicyException": ENGINEER,
 }
 
 
@@ -46,6 +47,9 @@ def bind(cluster: Cluster, namespaces: Iterable[str]) -> None:
         binding = _binding("ClusterRoleBinding", Persona(persona.user, "mlprivacy-auditor", ""), None)
         binding["metadata"]["name"] = f"example-reader-{persona.user}"
         objects.append(binding)
+    asks = _binding("ClusterRoleBinding", Persona(ENGINEER.user, "mlprivacy-exception-requester", ""), None)
+    asks["metadata"]["name"] = f"example-requester-{ENGINEER.user}"
+    objects.append(asks)
     cluster.apply(*objects)
 
 

@@ -25,6 +25,7 @@ RELEASE: Final = "mlprivacy"
 IMAGE_REPOSITORY: Final = "registry.example/mlprivacy"
 IMAGE_DIGEST: Final = "sha256:" + "0" * 63 + "1"
 DATAPLANE_IMAGE: Final = "registry.example/mlprivacy-dataplane@sha256:" + "0" * 63 + "2"
+AUDIT_RETENTION_DAYS: Final = "2192"  # as the chart has it
 COMPONENTS: Final = ("controller", "collector", "admission")
 _READY_SECONDS: Final = 180.0
 
@@ -193,13 +194,14 @@ class DevStack:
                 return [
                     *health, *mutual, "--listen", f"127.0.0.1:{ports['admission']}",
                     "--collector-url", f"https://127.0.0.1:{ports['collector']}", "--dataplane-image", DATAPLANE_IMAGE,
+                    "--audit-retention-days", AUDIT_RETENTION_DAYS,
                 ]  # fmt: skip
             case "controller":
                 simulated = ["--simulated-nodes"] if isinstance(self.cluster, ControlPlane) else []
                 return [
-                    *health, *simulated,
+                    *health, *simulated, "--open-reports",
                     "--collector-url", f"https://127.0.0.1:{ports['collector']}",
-                    "--dataplane-image", DATAPLANE_IMAGE,
+                    "--dataplane-image", DATAPLANE_IMAGE, "--audit-retention-days", AUDIT_RETENTION_DAYS,
                     "--canary", f"127.0.0.1:{ports['canary']}:{ports['canary']}",
                     "--admission-host", "127.0.0.1", "--collector-host", "127.0.0.1",
                 ]  # fmt: skip

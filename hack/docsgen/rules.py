@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from docsgen.markdown import code, document, prose, sentence, table
-from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.packs import Pack, PackRule, built_in_packs
+from mlprivacy.policy.planned import planned
 from mlprivacy.policy.rule import Parameter, ParameterValue, Rule
-from mlprivacy.policy.rules import all_rules
+from mlprivacy.policy.rules import all_rules, rules_by_id
 
 _INTRO = """
 A rule looks at one job with everything it refers to and says what is wrong, where, and what to change. The action is
 what a breach does under mode Enforce; a [PrivacyPolicy](kinds.md#privacypolicy) can override it, and mode Warn or
-Audit softens it. A rule that lacks a fact holds the job; it never allows it. `mlprivacy explain RULE` prints the same.
+Audit softens it. A rule that lacks a fact holds the job; it never allows it. `mlprivacy rules RULE` prints the same.
 
 The sources are an engineering reading, not legal advice. No status and no command says that a job is lawful; they say
 which controls are satisfied.
@@ -37,9 +38,23 @@ def page() -> str:
         ((f"[{r.id}](#{r.id})", r.family, r.action.value, _judges(r), r.reason) for r in rules),
     )
     packs = [_pack(pack) for pack in built_in_packs().values()]
-    return document("Rules", _INTRO, index, *(_rule(r) for r in rules), "## Packs", prose(_PACKS), *packs)
+    later = table(
+        ("Rule", "Family", "What it will check", "Waits for"),
+        ((code(p.id), p.family, sentence(p.checks), sentence(p.waits_for)) for p in planned()),
+    )
+    return document(
+        "Rules",
+        _INTRO,
+        index,
+        *(_rule(r) for r in rules),
+        *(("## Not built yet", prose(_LATER), later) if later else ()),
+        "## Packs",
+        prose(_PACKS),
+        *packs,
+    )
 
 
+_LATER = "These rules are planned. The facts they rest on do not exist before the part that each of them waits for."
 _PACKS = (
     "A pack switches rules on for a law, sets parameters and adds citations. The baseline (every rule marked so) is on "
     "without any pack. Where two packs or policies disagree, the stricter value is in force."
@@ -91,13 +106,20 @@ def _value(value: ParameterValue) -> str:
     return code(str(value).lower() if isinstance(value, bool) else str(value))
 
 
+def _asked(line: PackRule) -> str:
+    """What the pack makes of a breach, and from when on."""
+    first = line.action or rules_by_id()[line.id].action
+    return ", ".join((first.value, *(f"{change.action.value} from {change.from_}" for change in line.changes)))
+
+
 def _pack(pack: Pack) -> str:
     lines = table(
-        ("Rule", "Citations", "Parameters"),
+        ("Rule", "Citations", "Action", "Parameters"),
         (
             (
                 f"[{line.id}](#{line.id})",
                 ", ".join(line.citations) + (" (unverified)" if line.unverified else ""),
+                _asked(line),
                 ", ".join(code(f"{line.id}.{k}={v}") for k, v in line.parameters.items()),
             )
             for line in pack.rules

@@ -8,6 +8,7 @@ from typing import Any
 from docsgen.markdown import code, document, sentence, table
 from mlprivacy.api import names
 from mlprivacy.policy import template
+from mlprivacy.policy.fabric.asks import NETWORKS
 from mlprivacy.policy.rules import rules_by_id
 
 _INTRO = """
@@ -70,7 +71,11 @@ def _values() -> Iterator[tuple[str, str]]:
         f"{', '.join(code(r) for r in template.RESOURCES)}, {code('hugepages-*')}, and what the parameter "
         f"{code('pod-hardening.extendedResources')} lists (default: {listed}).",
     )
-    yield "annotations", f"Only of the domains in {code('pod-hardening.annotationDomains')} (default: none)."
+    yield (
+        "annotations",
+        f"Only of the domains in {code('pod-hardening.annotationDomains')} (default: none), and {code(NETWORKS)} where "
+        f"{code('pod-hardening.secondaryNetworks')} is true: then the rules of RDMA judge the networks.",
+    )
     yield "secrets", f"None whose name begins with {code(names.SEALED_PREFIX)}."
     yield (
         "mount paths",

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.names import LABEL_ROLE
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.facts import IN_FORCE, Capability, Claim, Facts
 from mlprivacy.policy.model import Decision, Finding
@@ -111,13 +112,48 @@ def consent_scope(name: str = "research-consent", namespace: str = "clinic", **s
 
 
 def policy(name: str = "eu", **spec: Any) -> Raw:
-    """A policy for all governed namespaces that accepts declared assurance."""
+    """A policy for all governed namespaces that accepts declared assurance, and names no law: the baseline."""
     base: Raw = {
-        "packs": [{"name": "eu-gdpr"}],
         "mode": "Enforce",
         "parameters": {"special-category.minimumAssurance": "Declared"},
     }
     return _object("PrivacyPolicy", name, None, base | spec)
+
+
+def only(rule: str, action: str = "Deny", **parameters: Any) -> Raw:
+    """The policy with no pack: beside the baseline ``rule`` is on, with this action and these of its parameters."""
+    values = {f"{rule}.{name}": value for name, value in parameters.items()}
+    return policy(
+        packs=[],
+        rules=[{"id": rule, "action": action}],
+        parameters={"special-category.minimumAssurance": "Declared", **values},
+    )
+
+
+def exception(
+    name: str = "visits-dp",
+    *,
+    made: str = "2026-05-25T12:00:00Z",
+    requested_by: str | None = "alice",
+    approved_by: str | None = "dave",
+    **spec: Any,
+) -> Raw:
+    """An exception from dp-required for ``training_job()``, asked for by alice and approved by dave for a month."""
+    base: Raw = {
+        "rule": "dp-required",
+        "workload": {"kind": "TrainingJob", "namespace": "research", "name": "diagnosis"},
+        "reason": "The noise is added upstream.",
+        "ticket": "PRIV-17",
+        "expiresAt": "2026-06-20T12:00:00Z",
+        "approved": True,
+    }
+    made_of = _object("PolicyException", name, None, base | spec)
+    stamps = {"mlprivacy.dev/requested-by": requested_by, "mlprivacy.dev/approved-by": approved_by}
+    made_of["metadata"] |= {
+        "creationTimestamp": made,
+        "annotations": {key: value for key, value in stamps.items() if value is not None},
+    }
+    return made_of
 
 
 def selecting(namespace: str) -> Raw:
@@ -213,8 +249,12 @@ def facts_of(
     claims: Mapping[tuple[str, str], Claim] | None = None,
     visible_datasets: Iterable[str] = (),
     capabilities: frozenset[Capability] = IN_FORCE,
+    roles: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Facts:
-    """Facts of raw objects, in the order given. ``modes``: namespace to label value, None for one without a label."""
+    """Facts of raw objects, in the order given. ``modes``: namespace to label value, None for one without a label;
+    ``roles``: namespace to the value of its label mlprivacy.dev/role; other keywords are fields of Facts.
+    """
     of: dict[str, list[Parsed[Any]]] = {}
     for raw in objects:
         of.setdefault(str(raw["kind"]), []).append(parsed(raw))
@@ -224,15 +264,20 @@ def facts_of(
     given = {"clinic": "enforce", "research": "enforce"} if modes is None else modes
     return Facts(
         now=now,
-        namespaces={name: labels(name, mode) for name, mode in given.items()},
+        namespaces={
+            name: labels(name, mode, **({LABEL_ROLE: roles[name]} if roles and name in roles else {}))
+            for name, mode in given.items()
+        },
         data_classes={p.name: p for p in of.get("DataClass", ())},
         datasets={(str(p.namespace), p.name): p for p in of.get("Dataset", ())},
         grants=grants,
         consent_scopes={(str(p.namespace), p.name): p for p in of.get("ConsentScope", ())},
         policies=tuple(of.get("PrivacyPolicy", ())),
+        exceptions=tuple(of.get("PolicyException", ())),
         claims=claims or {},
         visible_datasets=tuple(visible_datasets),
         capabilities=capabilities,
+        **more,
     )
 
 

@@ -45,9 +45,9 @@ system:serviceaccount:{{ .Release.Namespace }}:mlprivacy-controller
 {{- if or (include "mlprivacy.inCluster.admission" .) (include "mlprivacy.inCluster.controller" .) (include "mlprivacy.inCluster.collector" .) }}true{{ end -}}
 {{- end }}
 
-{{/* Plurals of our seven kinds. */}}
+{{/* Plurals of our eight kinds. */}}
 {{- define "mlprivacy.kinds" -}}
-[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, privacypolicies, trainingjobs]
+[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, policyexceptions, privacypolicies, trainingjobs]
 {{- end }}
 
 {{- define "mlprivacy.podSecurityContext" -}}
@@ -126,4 +126,26 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- $stop := get $sidecars "stopAfterSeconds" -}}
 {{- if not (hasKey $sidecars "stopAfterSeconds") -}}{{- $stop = 300 -}}{{- end -}}
 {{- dict "sealDeadline" (int ($seal.deadlineSeconds | default 60)) "sealRetry" (int ($seal.retrySeconds | default 60)) "silentAfter" (int ($sidecars.silentAfterSeconds | default 60)) "stopAfter" (int $stop) | toJson -}}
+{{- end }}
+
+{{- /* What decides over RDMA devices and further networks; read only once a job asks for any (kube/fabric.py). A rule for
+       a resource that the cluster does not have does nothing. */}}
+{{- define "mlprivacy.fabricRules" -}}
+- apiGroups: [k8s.cni.cncf.io]
+  resources: [network-attachment-definitions, multi-networkpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [sriovnetwork.openshift.io]
+  resources: [sriovnetworks, sriovnetworkpoolconfigs, sriovnetworknodestates]
+  verbs: [get, list, watch]
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaims, resourceclaimtemplates, deviceclasses]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, list, watch]
+# The settings of the shared device plugin, and no other ConfigMap.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [rdma-devices]
+  verbs: [get, list, watch]
 {{- end }}

@@ -15,7 +15,8 @@ class AdmissionConfig:
     server. ``drain_seconds`` is how long it goes on serving after readiness dropped, ``finish_seconds`` how long
     requests under way may take after that. ``peer_requests_per_second`` bounds each address where clients are not
     authenticated. ``dataplane_images`` are the images of this release and the one before, by digest; empty leaves
-    the image to the guard policies. ``collector_url`` switches audit records of decisions on.
+    the image to the guard policies. ``collector_url`` switches audit records of decisions on. ``audit_retention_days``
+    is how long the audit log is promised to be kept; None is not known.
     """
 
     listen: str = "0.0.0.0:8443"
@@ -28,6 +29,7 @@ class AdmissionConfig:
     dataplane_images: tuple[str, ...] = ()
     collector_url: str | None = None
     collector_tls_secret: str = "mlprivacy-admission-tls"  # noqa: S105 - a Secret's name
+    audit_retention_days: int | None = None
     stale_seconds: float = 300.0
     drain_seconds: float = 5.0
     finish_seconds: float = 10.0

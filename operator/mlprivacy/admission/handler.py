@@ -19,6 +19,7 @@ from mlprivacy.admission.pods import Facts, Jobs, PodJudge
 from mlprivacy.admission.review import Answer, Malformed, Review, parse_review, response
 from mlprivacy.admission.stamp import operator_users, stamp
 from mlprivacy.api.names import GROUP
+from mlprivacy.policy.custom import PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class Handler:
         self._seconds[path].observe(seconds)
         _count(metrics.ANSWERS, path, answer.verdict)
         for rule, action in answer.rules:
-            _count(metrics.FINDINGS, rule, action)
+            # Custom rules have names that people chose, as many as they like: they are counted together.
+            _count(metrics.FINDINGS, "custom" if rule.startswith(PREFIX) else rule, action)
         if answer.verdict in QUIET:
             return
         self._log(

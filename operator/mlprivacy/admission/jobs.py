@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mlprivacy.api.names import ANNOTATION_REQUESTED_BY
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError, NotFound
 from mlprivacy.kube.factstore_reads import ReadBudget
@@ -37,6 +38,9 @@ def runnable(obj: Object) -> Object:
         isinstance(c, dict) and c.get("type") in _OVER and c.get("status") == "True"
         for c in (conditions if isinstance(conditions, list) else ())
     )
+    stamp = (metadata.get("annotations") or {}).get(ANNOTATION_REQUESTED_BY)
+    if stamp is not None:  # decisions may rest on who asked
+        kept["metadata"]["annotations"] = {ANNOTATION_REQUESTED_BY: stamp}
     if not over and "spec" in obj:
         kept["spec"] = obj["spec"]
     return kept

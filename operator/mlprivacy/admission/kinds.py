@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
 from mlprivacy.admission import wording
 from mlprivacy.admission.review import Answer, Review
-from mlprivacy.api.base import Parsed, parse_spec
+from mlprivacy.api.base import FieldError, Parsed, parse_spec
 from mlprivacy.api.consent_scope import ConsentScopeSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import GROUP
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
+from mlprivacy.policy.exceptions import exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
+from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
 Key = tuple[str, str, str]
@@ -32,6 +36,12 @@ class FactSource(Protocol):
 
     async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
         """The facts that the decision about this raw job rests on."""
+
+    def packs(self) -> Shelf:
+        """The packs there are."""
+
+    async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """Of these expressions of custom rules those that can not be compiled, with why and where."""
 
     async def known(self, keys: Collection[Key]) -> Collection[Key]:
         """Those of the objects that exist."""
@@ -59,13 +69,23 @@ async def judge_kind(
     parsed = parse_spec(info, review.object)
     if parsed.errors:
         return refuse(wording.lines(wording.field_lines(parsed.errors)), 422, "Invalid")
-    if isinstance(parsed.spec, PrivacyPolicySpec) and (wrong := policy_errors(parsed.spec)):
+    if isinstance(parsed.spec, PrivacyPolicySpec) and (wrong := await _policy_errors(parsed.spec, facts)):
+        return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
+    if isinstance(parsed.spec, PolicyExceptionSpec) and (wrong := exception_errors(parsed.spec)):
         return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
     found = [*_unknown_fields(parsed)]
+    if isinstance(parsed.spec, PolicyExceptionSpec):
+        found += wording.field_lines(exception_warnings(parsed.spec, now))
     if isinstance(parsed.spec, PrivacyPolicySpec):
-        found += wording.field_lines(policy_warnings(parsed.spec))
+        found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
+    found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
+
+
+async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[FieldError, ...]:
+    texts = [rule.expression for rule in spec.custom]
+    return policy_errors(spec, await facts.expression_errors(texts) if texts else None)
 
 
 def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict: str = "Deny") -> Answer:

@@ -21,6 +21,7 @@ from mlprivacy.admission.peers import PeerLimiter
 from mlprivacy.admission.pods import PodJudge
 from mlprivacy.admission.recording import Recording
 from mlprivacy.admission.server import AdmissionServer
+from mlprivacy.cel.pool import CelPool
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.httpserve import ProbeServer
@@ -96,7 +97,13 @@ async def run_admission(config: AdmissionConfig, stop: asyncio.Event) -> None:
     all_rules(), built_in_packs()  # a rule or pack that can not be loaded ends the start, not the first request
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(await KubeClient.connect(config.kubeconfig))
-        facts, jobs = FactStore(client), JobStore(client)
+        facts = FactStore(
+            client,
+            operator_namespace=config.namespace,
+            audit_retention_days=config.audit_retention_days,
+            custom=stack.enter_context(CelPool()),
+        )
+        jobs = JobStore(client)
         freshness = Freshness(facts, jobs, config.stale_seconds)
         metrics.STALENESS.set_function(freshness.age)
         mutual = config.client_ca is not None

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mlprivacy.admission.review import Answer, Review, annotations_of, labels_of
-from mlprivacy.api.names import ANNOTATION_LAST_CHANGED_BY, ANNOTATION_REQUESTED_BY
+from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_LAST_CHANGED_BY, ANNOTATION_REQUESTED_BY
 
 _STAMPS: Final = (ANNOTATION_REQUESTED_BY, ANNOTATION_LAST_CHANGED_BY)
+_OF_EXCEPTIONS: Final = (*_STAMPS, ANNOTATION_APPROVED_BY)
 
 
 def operator_users(namespace: str) -> frozenset[str]:
@@ -19,41 +20,52 @@ def operator_users(namespace: str) -> frozenset[str]:
 
 
 def stamp(review: Review, operators: frozenset[str]) -> Answer:
-    """Allowed, with the patch that makes both stamps true; without one when they are.
+    """Allowed, with the patch that makes the stamps true; without one when they are.
 
     CREATE: requested-by is the user, whatever the object said. UPDATE: requested-by stays what it was; last-changed-by
-    is the user when a person changed spec, labels or annotations, and else stays what it was.
+    is the user when a person changed spec, labels or annotations, and else stays what it was. On a PolicyException
+    approved-by is the user when ``approved`` becomes true, stays as long as it is, and goes with it.
     """
+    stamps = _OF_EXCEPTIONS if review.kind == "PolicyException" else _STAMPS
     wanted: dict[str, str] = {}
     if review.operation == "CREATE":
         wanted[ANNOTATION_REQUESTED_BY] = review.username
     elif review.old is not None:
         before = annotations_of(review.old)
-        wanted = {key: before[key] for key in _STAMPS if key in before}
-        if review.username not in operators and _changed(review.object, review.old):
+        wanted = {key: before[key] for key in stamps if key in before}
+        if review.username not in operators and _changed(review.object, review.old, stamps):
             wanted[ANNOTATION_LAST_CHANGED_BY] = review.username
-    return Answer(allowed=True, patch=_patch(review.object, wanted), verdict="Stamped")
+        if not _approved(review.object):
+            wanted.pop(ANNOTATION_APPROVED_BY, None)
+        elif ANNOTATION_APPROVED_BY in stamps and not _approved(review.old):
+            wanted[ANNOTATION_APPROVED_BY] = review.username
+    return Answer(allowed=True, patch=_patch(review.object, wanted, stamps), verdict="Stamped")
 
 
-def _changed(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+def _approved(obj: Mapping[str, Any]) -> bool:
+    spec = obj.get("spec")
+    return isinstance(spec, Mapping) and spec.get("approved") is True
+
+
+def _changed(new: Mapping[str, Any], old: Mapping[str, Any], stamps: tuple[str, ...]) -> bool:
     return (
         new.get("spec") != old.get("spec")
         or labels_of(new) != labels_of(old)
-        or _without_stamps(annotations_of(new)) != _without_stamps(annotations_of(old))
+        or _without(stamps, annotations_of(new)) != _without(stamps, annotations_of(old))
     )
 
 
-def _without_stamps(annotations: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: value for key, value in annotations.items() if key not in _STAMPS}
+def _without(stamps: tuple[str, ...], annotations: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in annotations.items() if key not in stamps}
 
 
-def _patch(obj: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+def _patch(obj: Mapping[str, Any], wanted: Mapping[str, str], stamps: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
     found = annotations_of(obj)
     if not found:
         # Also replaces an annotations field that is null, which `add` to a member of it would not.
         return ({"op": "add", "path": "/metadata/annotations", "value": dict(wanted)},) if wanted else ()
     operations: list[dict[str, Any]] = []
-    for key in _STAMPS:
+    for key in stamps:
         path = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
         if key in wanted:
             if found.get(key) != wanted[key]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mlprivacy.api.base import FieldError
+from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.model import Finding
 from mlprivacy.policy.rules import rules_by_id
 
@@ -18,6 +19,7 @@ MAX_WARNING: Final = 250  # characters; the API server cuts what is longer than 
 _OF_THE_JOB_ALONE: Final = frozenset({"schema", "pod-hardening", "not-enforced-here"})
 _REFERENCE: Final = "a name that it refers to does not resolve (yet) or is not granted to this namespace"
 _MORE: Final = "`mlprivacy check` on the files says more"
+_CUSTOM: Final = "a rule of the privacy office's own is not met, or gave no answer. To fix it: ask the privacy office"
 
 
 def refusal(findings: Sequence[Finding], *, trusted: bool) -> str:
@@ -50,6 +52,8 @@ def finding_line(finding: Finding, *, trusted: bool) -> str:
     """One finding as a line. Unless the API server is known to ask, what other objects say is left out."""
     if trusted or (finding.rule in _OF_THE_JOB_ALONE and not finding.private):
         return finding.sentence()
+    if finding.rule.startswith(PREFIX):
+        return f"{finding.rule}: {finding.path}: {_CUSTOM}; {_MORE}"
     rule = rules_by_id().get(finding.rule)
     message = rule.reason.rstrip(".") if rule else _REFERENCE
     remedy = rule.remedy if rule else "correct the name, or ask its owner for a DatasetGrant"

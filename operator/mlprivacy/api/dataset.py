@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import Children, Deidentification, ProcessorContract
 from mlprivacy.api.base import (
     ApiModel,
     BasicStatus,
     CalendarDate,
     ColumnName,
+    DateTime,
     DottedKey,
     Jurisdiction,
     KindInfo,
@@ -27,6 +30,7 @@ from mlprivacy.api.constraints import (
     ATOMIC,
     IMMUTABLE,
     UNIQUE,
+    Boolean,
     Integer,
     Rule,
     keyed_by,
@@ -88,6 +92,14 @@ class Subjects(ApiModel):
             description="atLeast is a public lower bound on the number of persons, used for delta and sampling rates.",
         ),
     ]
+    children: Annotated[
+        Children | None,
+        Field(
+            default=None,
+            description="children says that children are among them; an empty one says so, too. The rule minors then "
+            "asks for verifiableConsent and refuses profiling.",
+        ),
+    ]
 
 
 class Column(ApiModel):
@@ -95,6 +107,21 @@ class Column(ApiModel):
 
     name: Annotated[ColumnName, Field(description="name of the column, exactly as in the files.")]
     data_class: Annotated[ObjectName, Field(description="dataClass is the name of the DataClass of this column.")]
+
+
+class Objections(ApiModel):
+    """What is done about people who object to a use that rests on no consent."""
+
+    handling: Annotated[
+        Literal["Excluded", "DataGate"],
+        Field(
+            description="handling: Excluded (rows of people who objected are not in the source) or DataGate (a gate "
+            "leaves them out; jobs hold with NotEnforcedHere until there is one)."
+        ),
+    ]
+    reviewed_on: Annotated[
+        CalendarDate, Field(description="reviewedOn is the last day on which objections were looked at, YYYY-MM-DD.")
+    ]
 
 
 class Use(ApiModel):
@@ -121,12 +148,74 @@ class Use(ApiModel):
             description="consentScope names the ConsentScope in this namespace; needed when the basis is consent.",
         ),
     ]
+    objections: Annotated[
+        Objections | None,
+        Field(
+            default=None,
+            description="objections says what is done about people who object, where the basis is a public task or a "
+            "legitimate interest.",
+        ),
+    ]
 
 
 class DatasetRetention(ApiModel):
     """Until when the data may be kept."""
 
     until: Annotated[CalendarDate, Field(description="until is the last day, as YYYY-MM-DD; nothing runs after it.")]
+
+
+class Incident(ApiModel):
+    """A breach of these data. While it is open no new use begins."""
+
+    opened_at: Annotated[
+        DateTime, Field(description="openedAt is when the breach became known; the 72 h run from then.")
+    ]
+    reference: Annotated[
+        str, Field(min_length=1, max_length=256, description="reference of the incident, such as a ticket.")
+    ]
+    closed_at: Annotated[
+        DateTime | None, Field(default=None, description="closedAt is when the incident was closed, once it is.")
+    ]
+
+    object_rules: ClassVar = (
+        Rule(
+            "!has(self.closedAt) || self.closedAt >= self.openedAt",
+            "closedAt must not be before openedAt",
+            lambda self: (
+                self.closed_at is None
+                or datetime.fromisoformat(self.closed_at) >= datetime.fromisoformat(self.opened_at)
+            ),
+            ".closedAt",
+        ),
+    )
+
+
+class OptOut(ApiModel):
+    """One right that people used, and how their rows are known or kept out."""
+
+    right: Annotated[
+        Literal["DoNotSell", "DoNotShare", "DoNotTrain"],
+        Field(description="right that people used: DoNotSell, DoNotShare or DoNotTrain."),
+    ]
+    column: Annotated[
+        ColumnName | None,
+        Field(
+            default=None,
+            description="column that marks their rows. Rows are filtered by the data gate; until there is one, jobs "
+            "hold with NotEnforcedHere.",
+        ),
+    ]
+    excluded: Annotated[
+        Boolean, Field(default=False, description="excluded says that their rows are not in the source at all.")
+    ]
+
+    object_rules: ClassVar = (
+        Rule(
+            "has(self.column) != self.excluded",
+            "set column, or excluded: true, and not both",
+            lambda self: (self.column is not None) != self.excluded,
+        ),
+    )
 
 
 class DatasetSpec(ApiModel):
@@ -175,9 +264,35 @@ class DatasetSpec(ApiModel):
         ),
         UNIQUE,
     ]
+    incident: Annotated[
+        Incident | None,
+        Field(
+            default=None, description="incident is a breach of these data; while it is open, jobs that use them hold."
+        ),
+    ]
+    opt_outs: Annotated[
+        tuple[OptOut, ...],
+        Field(default=(), max_length=3, description="optOuts are rights that people used, each once."),
+        keyed_by("right"),
+    ]
     region: Annotated[Region | None, Field(default=None, description="region where the data is kept.")]
     retention: Annotated[
         DatasetRetention | None, Field(default=None, description="retention says until when the data may be used.")
+    ]
+    deidentification: Annotated[
+        Deidentification | None,
+        Field(
+            default=None,
+            description="deidentification says how health data was de-identified, for the rule of that name.",
+        ),
+    ]
+    processor_contract: Annotated[
+        ProcessorContract | None,
+        Field(
+            default=None,
+            description="processorContract under which this namespace works on the data, where the namespace is "
+            "labelled mlprivacy.dev/role: processor. Jobs of other namespaces need one in their DatasetGrant.",
+        ),
     ]
 
     object_rules: ClassVar = (
@@ -186,6 +301,14 @@ class DatasetSpec(ApiModel):
             "subjects.column must be one of columns[].name",
             lambda self: any(column.name == self.subjects.column for column in self.columns),
             ".subjects.column",
+        ),
+        Rule(
+            "!has(self.optOuts) || self.optOuts.all(o, !has(o.column) || self.columns.exists(c, c.name == o.column))",
+            "each of optOuts[].column must be one of columns[].name",
+            lambda self: all(
+                o.column is None or any(column.name == o.column for column in self.columns) for o in self.opt_outs
+            ),
+            ".optOuts",
         ),
     )
 

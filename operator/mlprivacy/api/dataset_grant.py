@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import ProcessorContract
 from mlprivacy.api.base import (
     ApiModel,
     BasicStatus,
@@ -133,6 +134,14 @@ class DatasetGrantSpec(ApiModel):
             le=1_000_000,
             description="maxUses bounds how many attempts may start under this grant. Counting needs the ledger; until "
             "it is there a job that relies on such a grant holds with reason NotEnforcedHere.",
+        ),
+    ]
+    processor_contract: Annotated[
+        ProcessorContract | None,
+        Field(
+            default=None,
+            description="processorContract under which the namespaces in from work on what is granted; needed where "
+            "they are labelled mlprivacy.dev/role: processor.",
         ),
     ]
 

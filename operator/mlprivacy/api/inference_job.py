@@ -6,6 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import (
+    Children,
+    GeneralPurposeField,
+    HighRiskField,
+    ImpactAssessmentField,
+    ProcessorContract,
+)
 from mlprivacy.api.base import (
     ApiModel,
     Assurance,
@@ -19,6 +26,7 @@ from mlprivacy.api.base import (
 )
 from mlprivacy.api.constraints import (
     UNIQUE,
+    Boolean,
     Integer,
     Rule,
 )
@@ -155,10 +163,37 @@ class InferenceJobSpec(ApiModel):
             description="condition is the further condition that special categories need, such as eu-gdpr:A9-2-h.",
         ),
     ]
+    children: Annotated[
+        Children | None,
+        Field(
+            default=None,
+            description="children says that children are among those whom the model serves or judges; an empty one "
+            "says so, too.",
+        ),
+    ]
+    processor_contract: Annotated[
+        ProcessorContract | None,
+        Field(
+            default=None,
+            description="processorContract under which this namespace serves the model, where the namespace is "
+            "labelled mlprivacy.dev/role: processor and no consent scope of another namespace is used.",
+        ),
+    ]
     clients: Annotated[Clients, Field(default_factory=Clients, description="clients: who may ask, and how often.")]
     outputs: Annotated[Outputs, Field(default_factory=Outputs, description="outputs: how much of an answer leaves.")]
     redact: Annotated[Redact, Field(default_factory=Redact, description="redact: personal data that is removed.")]
     oversight: Annotated[Oversight | None, Field(default=None, description="oversight: where people can turn.")]
+    legal_effect: Annotated[
+        Boolean,
+        Field(
+            default=False,
+            description="legalEffect says that answers decide about people with legal or similar effect. The rule "
+            "human-oversight then asks for oversight.humanReviewURL and oversight.optOutURL.",
+        ),
+    ]
+    impact_assessment: ImpactAssessmentField
+    high_risk: HighRiskField
+    general_purpose: GeneralPurposeField
     assurance: Annotated[
         Assurance,
         Field(default=Assurance.DECLARED, description="assurance that the requester wants at least."),

@@ -12,6 +12,11 @@ CATEGORY: Final = "mlprivacy"
 
 # Namespace label: the ceiling of enforcement (audit < warn < enforce).
 LABEL_ENFORCE: Final = f"{GROUP}/enforce"
+# Namespace label: whose data is worked on there, one's own (controller, and where there is no label) or another's.
+LABEL_ROLE: Final = f"{GROUP}/role"  # value: controller | processor
+
+# On ConfigMaps of the operator's namespace: who has been trained in privacy, and until when that counts.
+LABEL_TRAINING_ATTESTATIONS: Final = f"{GROUP}/training-attestations"  # value: "true"
 
 # Guarded labels: only the operator may put them on anything, only named built-in controllers may pass them on.
 LABEL_RENDERED: Final = f"{GROUP}/rendered"  # value: training | inference
@@ -23,10 +28,16 @@ LABEL_FLOOR: Final = f"{GROUP}/floor"  # on the namespace's default-deny policy,
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "mlprivacy"
 
+# A ConfigMap of the operator's namespace that holds a pack of the user's, under PACK_KEY.
+LABEL_PACK: Final = f"{GROUP}/pack"  # value: "true"
+PACK_KEY: Final = "pack.yaml"
+
 # Annotations.
 ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"  # stamped at CREATE from userInfo, frozen by a guard
 ANNOTATION_LAST_CHANGED_BY: Final = f"{GROUP}/last-changed-by"
+ANNOTATION_APPROVED_BY: Final = f"{GROUP}/approved-by"  # of a PolicyException, stamped when `approved` becomes true
 ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
+ANNOTATION_DEFAULT: Final = f"{GROUP}/default-digest"  # on a DataClass that ships: sha256 of its spec as it shipped
 
 FINALIZER: Final = f"{GROUP}/teardown"
 FIELD_MANAGER: Final = "mlprivacy-controller"

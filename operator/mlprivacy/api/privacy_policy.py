@@ -10,12 +10,13 @@ from pydantic_core import PydanticCustomError
 from mlprivacy.api.base import (
     ApiModel,
     BasicStatus,
+    Duration,
     KindInfo,
     Mode,
     PrinterColumn,
     Text,
 )
-from mlprivacy.api.constraints import Rule, keyed_by, without_nulls
+from mlprivacy.api.constraints import UNIQUE, Rule, keyed_by, without_nulls
 from mlprivacy.api.names import GROUP
 
 RuleId = Annotated[str, Field(min_length=2, max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
@@ -79,12 +80,59 @@ class RuleOverride(ApiModel):
 
 
 class CustomRule(ApiModel):
-    """A rule of your own. Not evaluated yet: jobs under a policy that has one hold with NotEnforcedHere."""
+    """A rule of your own, in CEL. True lets a job pass; without an answer the job holds."""
 
-    id: Annotated[RuleId, Field(description="id of the rule.")]
-    expression: Annotated[str, Field(min_length=1, max_length=4096, description="expression in CEL.")]
+    id: Annotated[RuleId, Field(max_length=48, description="id of the rule; findings have it behind `custom/`.")]
+    expression: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="expression in CEL over job, datasets, classes, namespaceObject and now; true is fine, false is a "
+            "breach. It is compiled when the policy is applied.",
+        ),
+    ]
     message: Annotated[Text, Field(description="message for the person whose job it refuses.")]
     remedy: Annotated[Text | None, Field(default=None, description="remedy names the field to change.")]
+    action: Annotated[
+        Literal["Deny", "Warn", "Evidence"],
+        Field(default="Deny", description="action on a breach: Deny, Warn, or Evidence (recorded only)."),
+    ]
+
+
+_MOST_OF = {"d": 366, "h": 366 * 24, "m": 366 * 24 * 60, "s": 366 * 24 * 3600}
+ExceptionDuration = Annotated[
+    Duration,
+    Rule(
+        "int(self.substring(0, size(self) - 1)) <= {"
+        + ", ".join(f"'{unit}': {most}" for unit, most in _MOST_OF.items())
+        + "}[self.substring(size(self) - 1)]",
+        "an exception lasts at most 366d",
+        lambda text: int(text[:-1]) <= _MOST_OF[text[-1]],
+    ),
+]
+
+
+class ExceptionTerms(ApiModel):
+    """What PolicyExceptions may do under the policy. Of several policies the strictest holds."""
+
+    max_duration: Annotated[
+        ExceptionDuration,
+        Field(
+            default="30d",
+            description="maxDuration is how long after it was made an exception may last, 366d at most.",
+        ),
+    ]
+    allow: Annotated[
+        tuple[RuleId, ...] | None,
+        Field(
+            default=None,
+            max_length=64,
+            description="allow lists the rules that can be excepted; none can with an empty list. Left out, all can but "
+            "egress, pod-hardening, prohibited-use and the rdma- rules, which never can.",
+        ),
+        UNIQUE,
+    ]
 
 
 class PrivacyPolicySpec(ApiModel):
@@ -137,9 +185,13 @@ class PrivacyPolicySpec(ApiModel):
         Field(
             default=(),
             max_length=16,
-            description="custom rules in CEL. Until they are evaluated, jobs under such a policy hold.",
+            description="custom rules in CEL, beside the built-in ones.",
         ),
         keyed_by("id"),
+    ]
+    exceptions: Annotated[
+        ExceptionTerms,
+        Field(default_factory=ExceptionTerms, description="exceptions says how far PolicyExceptions reach here."),
     ]
 
 

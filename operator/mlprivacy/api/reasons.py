@@ -26,6 +26,9 @@ class Reason(StrEnum):
     # Verdicts.
     ALLOWED = "Allowed"  # no rule objects
     ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn
+    ALLOWED_BY_EXCEPTION = (
+        "AllowedByException"  # a rule would refuse it; approved PolicyExceptions let it run for a while
+    )
     ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # rules object, and the mode is Audit: Enforce would refuse the job
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet
@@ -44,6 +47,15 @@ class Reason(StrEnum):
     NOT_ENFORCED_HERE = "NotEnforcedHere"  # the spec asks for something that nothing enforces yet
     # Breaches.
     BREACH = "Breach"  # a rule is broken
+    # Evidence.
+    RECORDED = "Recorded"  # nothing is wrong: a rule writes down what can be shown
+    # A PolicyException.
+    APPROVED = "Approved"  # it is in force: two people agree, and its time has not come
+    WAITING_FOR_APPROVAL = "WaitingForApproval"  # nobody has approved it yet, or it was revoked
+    EXPIRED = "Expired"  # its time is over
+    NOT_EXCEPTABLE = "NotExceptable"  # its rule knows no exception, or a policy in force allows none
+    INVALID_DATES = "InvalidDates"  # it ends too late, or before it began
+    NOT_STAMPED = "NotStamped"  # who asked or who approved is not known, or they are the same
     # Conditions after the decision.
     REFS_RESOLVED = "RefsResolved"  # all references resolve
     CONTROLS_IN_PLACE = "ControlsInPlace"  # made and read back, receipt held

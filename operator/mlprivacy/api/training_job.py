@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mlprivacy.api.accountability import GeneralPurposeField, HighRiskField, ImpactAssessmentField
 from mlprivacy.api.base import (
     ApiModel,
     Assurance,
@@ -18,6 +19,7 @@ from mlprivacy.api.base import (
     MountPath,
     ObjectName,
     PrivacyUnit,
+    Text,
 )
 from mlprivacy.api.constraints import (
     ATOMIC,
@@ -226,6 +228,15 @@ class Output(ApiModel):
     ]
 
 
+class BiasTesting(ApiModel):
+    """The job tests for bias, and special categories are used for that alone."""
+
+    justification: Annotated[
+        Text,
+        Field(description="justification says why bias can not be found with other data, synthetic or anonymised."),
+    ]
+
+
 class TrainingJobSpec(ApiModel):
     """What is trained, on which data, for which purpose."""
 
@@ -276,6 +287,17 @@ class TrainingJobSpec(ApiModel):
     output: Annotated[
         Output, Field(default_factory=Output, description="output is what leaves the job, through the release gate.")
     ]
+    impact_assessment: ImpactAssessmentField
+    bias_testing: Annotated[
+        BiasTesting | None,
+        Field(
+            default=None,
+            description="biasTesting says that special categories are used to find and correct bias. The rule "
+            "bias-testing then keeps the job sealed, without a model or a destination, and deleted after its end.",
+        ),
+    ]
+    high_risk: HighRiskField
+    general_purpose: GeneralPurposeField
     suspend: Suspend
     active_deadline_seconds: Annotated[
         Integer | None,

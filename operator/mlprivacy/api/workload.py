@@ -66,7 +66,29 @@ class FindingStatus(ApiModel):
         Field(default=(), max_length=16, description="citations of the law or organisation rule behind it."),
         ATOMIC,
     ]
-    pack: Annotated[str | None, Field(default=None, max_length=63, description="pack that asked for the rule.")]
+    pack: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="pack that asked for the rule, with the strictest action."),
+    ]
+    packs: Annotated[
+        tuple[Annotated[str, Field(max_length=63)], ...],
+        Field(default=(), max_length=16, description="packs that asked for the rule, where there are several."),
+        ATOMIC,
+    ]
+    exception: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="exception that turned a refusal into this warning."),
+    ]
+
+
+class ChangedObject(ApiModel):
+    """One object after whose change the decision was made anew."""
+
+    kind: Annotated[str, Field(max_length=63, description="kind of the object; Time where a date came.")]
+    namespace: Annotated[
+        str | None, Field(default=None, max_length=63, description="namespace of the object, if it has one.")
+    ]
+    name: Annotated[str, Field(max_length=253, description="name of the object; of Time the moment.")]
 
 
 class DecisionStatus(ApiModel):
@@ -84,6 +106,16 @@ class DecisionStatus(ApiModel):
             default=(),
             max_length=16,
             description="findings, worst first; a longer list is cut here and whole in `mlprivacy explain`.",
+        ),
+        ATOMIC,
+    ]
+    changed_by: Annotated[
+        tuple[ChangedObject, ...],
+        Field(
+            default=(),
+            max_length=8,
+            description="changedBy are the objects that changed before the decision became what it is. Empty where the "
+            "job itself was made or changed, and where the operator does not know, as after its own restart.",
         ),
         ATOMIC,
     ]
@@ -118,6 +150,15 @@ class WorkloadStatus(ApiModel):
             default=None,
             description="assurance achieved and required. Controls satisfied, never a statement about the law.",
         ),
+    ]
+    exceptions: Annotated[
+        tuple[Annotated[str, Field(max_length=63)], ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="exceptions are the PolicyExceptions without which the job would be refused.",
+        ),
+        ATOMIC,
     ]
     attempt: Annotated[
         Integer | None, Field(default=None, ge=0, description="attempt is the number of the newest attempt, from 1.")

@@ -27,6 +27,12 @@ from mlprivacy.cli.processes import Address, Logging, common, flag, run
     multiple=True,
     help="Image of this release's data plane, and of the one before. Repeatable.",
 )
+@flag(
+    "--audit-retention-days",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="How long the storage of the audit log is promised to be kept; not known unless given.",
+)
 @flag("--collector-url", help="Where records of decisions are sent; none are sent unless given.")
 def command(
     kubeconfig: str | None,
@@ -39,6 +45,7 @@ def command(
     client_ca: Path | None,
     client_name: str,
     dataplane_images: tuple[str, ...],
+    audit_retention_days: int | None,
     collector_url: str | None,
 ) -> None:
     """Run the admission server: every replica serves."""
@@ -54,6 +61,7 @@ def command(
         client_name=client_name,
         kubeconfig=kubeconfig,
         dataplane_images=dataplane_images,
+        audit_retention_days=audit_retention_days,
         collector_url=collector_url,
         collector_tls_secret=tls_secret,
     )

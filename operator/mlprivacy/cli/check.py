@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,6 +10,8 @@ from mlprivacy.cli.errors import CliError
 
 if TYPE_CHECKING:
     from mlprivacy.cli.offline import Judged, Judgement
+
+CHART_RETENTION_DAYS: Final = 2192  # audit.retentionDays of the chart, unless it is set
 
 EPILOG = """\b
 Exit codes, the worst of all files counts (2, then 1, then 3, then 0):
@@ -48,6 +50,25 @@ classes) and everything that is not in the files. A dataset that is not in the f
     type=click.Choice(["enforce", "warn", "audit"]),
     help="The mode of namespaces that are not in the files. Without it jobs there are held as not governed.",
 )
+@click.option(
+    "--audit-retention-days",
+    type=click.IntRange(0),
+    default=CHART_RETENTION_DAYS,
+    show_default=True,
+    metavar="DAYS",
+    help="Judge as if the installation kept its audit log for so long; the default is that of the chart.",
+)
+@click.option(
+    "--requester",
+    metavar="USER",
+    help="Judge as if USER applied the jobs that carry no mlprivacy.dev/requested-by.",
+)
+@click.option(
+    "--operator-namespace",
+    default="mlprivacy-system",
+    show_default=True,
+    help="Where the operator runs: only there ConfigMaps attest people's training.",
+)
 @click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
 def command(
     paths: tuple[str, ...],
@@ -55,23 +76,35 @@ def command(
     namespace: str,
     namespace_labels: tuple[str, ...],
     default_mode: str | None,
+    audit_retention_days: int,
+    requester: str | None,
+    operator_namespace: str,
     now: str | None,
 ) -> None:
     """Decide on the jobs in files, as the operator would.
 
-    Reads YAML and JSON by kubectl's rules, folders with all that is below them, and `-` for the standard input. Jobs
-    are judged together with the namespaces, classes, datasets, grants, consent scopes and policies in the same files.
+    Reads YAML and JSON by kubectl's rules, folders with all that is below them but the cases of `mlprivacy test`, and
+    `-` for the standard input. Jobs are judged together with the namespaces, classes, datasets, grants, consent scopes,
+    policies and exceptions in the same files.
     All kinds of mlprivacy are checked strictly: an unknown field is an error, as it is in `kubectl apply`.
     """
     from mlprivacy.cli import objects, offline  # noqa: PLC0415 - a quick start for the other commands
 
-    settings = offline.Settings(offline.parse_now(now), offline.parse_modes(namespace_labels), default_mode)
+    settings = offline.Settings(
+        offline.parse_now(now),
+        offline.parse_modes(namespace_labels),
+        default_mode,
+        audit_retention_days=audit_retention_days,
+        requester=requester or None,
+        operator_namespace=operator_namespace,
+    )
     found = objects.read(paths, default_namespace=namespace)
     if not found.files and not found.bad:
         raise CliError(
             f"There is no {', '.join(objects.SUFFIXES)} file in {', '.join(paths)}; name the files to check."
         )
-    judgement = offline.judge(found, settings)
+    with offline.custom_rules() as custom:
+        judgement = offline.judge(found, settings, custom)
     if output == "json":
         import json  # noqa: PLC0415
 
@@ -104,6 +137,7 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
             for bad in judgement.bad
         ],
         "otherObjects": judgement.objects.foreign,
+        "notes": list(judgement.notes),
     }
 
 
@@ -141,6 +175,9 @@ def print_text(judgement: Judgement) -> None:
             where = item.place_of(finding.path)
             for line in style.finding_lines(finding, f"line {where.line}" if where.line else ""):
                 click.echo(line)
+    for note in judgement.notes:
+        for line in style.paragraph(f"Note: {note}", ""):
+            click.echo(line)
     click.echo(summary(judgement))
 
 

@@ -45,6 +45,14 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     metavar="SECONDS",
     help="First pause before another attempt of training whose pod was not sealed; it doubles, up to 15 minutes.",
 )
+@flag(
+    "--audit-retention-days",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="How long the storage of the audit log is promised to be kept; not known unless given.",
+)
+@flag("--default-classes", is_flag=True, help="Make the DataClasses that ship where they are absent.")
+@flag("--open-reports", is_flag=True, help="Write Reports of openreports.io where their definition is installed.")
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -63,6 +71,9 @@ def command(
     sidecar_stop_after: int,
     seal_deadline: int,
     seal_retry: int,
+    audit_retention_days: int | None,
+    default_classes: bool,
+    open_reports: bool,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -97,6 +108,9 @@ def command(
         patience=Patience(sidecar_silent_after, sidecar_stop_after),
         seal_deadline_seconds=seal_deadline,
         seal_retry_seconds=seal_retry,
+        audit_retention_days=audit_retention_days,
+        default_classes=default_classes,
+        open_reports=open_reports,
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

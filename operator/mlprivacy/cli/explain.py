@@ -37,7 +37,8 @@ def command(
     mlprivacy explain --rules
     mlprivacy explain purpose-limitation
 
-    Explains; does not judge: the exit code is 0 whatever the decision is, and 2 when there is nothing to explain.
+    `mlprivacy rules` lists and describes the rules, too. Explains; does not judge: the exit code is 0 whatever the
+    decision is, and 2 when there is nothing to explain.
     """
     if list_rules:
         if subject or files:
@@ -47,7 +48,7 @@ def command(
         _files(files, subject, namespace, (now, default_mode), output)
     elif subject is None:
         raise CliError("Name a job as KIND/NAME, files with -f, a rule, or --rules for the list of rules.")
-    elif "/" in subject:
+    elif "/" in subject and not subject.startswith("custom/"):
         _cluster(subject, namespace, kubeconfig, output)
     else:
         _rule(subject, output)
@@ -57,7 +58,7 @@ def _rules(output: str) -> None:
     from mlprivacy.cli import ruledocs  # noqa: PLC0415
 
     if output == "json":
-        _json([ruledocs.as_json(rule) for rule in ruledocs.rules()])
+        _json(ruledocs.all_json())
     else:
         for line in ruledocs.table():
             click.echo(line)
@@ -66,26 +67,35 @@ def _rules(output: str) -> None:
 def _rule(name: str, output: str) -> None:
     from mlprivacy.cli import ruledocs  # noqa: PLC0415
 
-    rule = ruledocs.find(name)
     if output == "json":
-        _json(ruledocs.as_json(rule))
+        _json(ruledocs.json_of(name))
     else:
-        for line in ruledocs.page(rule):
+        for line in ruledocs.page_of(name):
             click.echo(line)
 
 
 def _files(
     files: tuple[str, ...], subject: str | None, namespace: str, how: tuple[str | None, str | None], output: str
 ) -> None:
-    from mlprivacy.cli import explanation, objects, offline  # noqa: PLC0415
+    from mlprivacy.cli import check, explanation, objects, offline  # noqa: PLC0415
+    from mlprivacy.policy.engine import grounds_of  # noqa: PLC0415
+    from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
 
     found = objects.read(files, default_namespace=namespace)
     if found.bad:
         raise CliError("\n       ".join(str(bad) for bad in found.bad))
-    judgement = offline.judge(found, offline.Settings(offline.parse_now(how[0]), {}, how[1]))
+    settings = offline.Settings(offline.parse_now(how[0]), {}, how[1], audit_retention_days=check.CHART_RETENTION_DAYS)
+    lookup = offline.FileLookup((item.raw for item in found.items), settings)
+    with offline.custom_rules() as custom:
+        judgement = offline.judge(found, settings, custom)
     wanted = subject.partition("/")[2] or subject if subject else None
     explained = [
-        explanation.Explanation(item.what, decision, place=str(item.place))
+        explanation.Explanation(
+            item.what,
+            decision,
+            place=str(item.place),
+            grounds=grounds_of(item.raw, select_facts(item.raw, lookup, settings.now)),
+        )
         for item, decision in ((judged.item, judged.decision) for judged in judgement.judged)
         if wanted in (None, item.name)
     ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlprivacy.cli import style
 from mlprivacy.cli.errors import CliError
+from mlprivacy.cli.offline import trust_note
 from mlprivacy.policy import assurance
 from mlprivacy.policy.facts import IN_FORCE
+from mlprivacy.policy.grounds import Grounds
 from mlprivacy.policy.model import Decision, Dependency
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Explanation:
     status: Mapping[str, Any] = field(default_factory=dict)
     generation: int = 0
     unread: tuple[str, ...] = ()
+    grounds: Grounds = field(default_factory=Grounds)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -37,6 +40,8 @@ class Explanation:
             "place": self.place,
             "digest": decision.digest,
             **decision.as_dict(),
+            "packs": [asdict(pack) for pack in self.grounds.packs],
+            "parameters": [parameter.as_json() for parameter in self.grounds.parameters],
             "restsOn": [_dependency(d) for d in sorted(decision.dependencies)],
             "validUntil": decision.valid_until.isoformat() if decision.valid_until else None,
             "status": dict(self.status),
@@ -59,6 +64,7 @@ class Explanation:
             yield from style.finding_lines(finding)
         yield ""
         yield from self._obligations()
+        yield from self._grounds()
         yield "It rests on"
         for dependency in sorted(decision.dependencies):
             yield f"  {_dependency(dependency)}"
@@ -69,6 +75,8 @@ class Explanation:
 
     def notes(self) -> Iterator[str]:
         """What a reader must know to trust this."""
+        if self.place and self.decision.exceptions:
+            yield trust_note(self.decision.exceptions)
         for sentence in self.unread:
             yield f"{sentence}, so this decision may be held for what the operator does see."
         stored = self.status.get("decision")
@@ -94,6 +102,20 @@ class Explanation:
             yield f"  ttl        {duties.ttl_seconds} s after the end at most"
         if duties.regions is not None:
             yield f"  regions    {', '.join(duties.regions) or 'none is left'}"
+
+    def _grounds(self) -> Iterator[str]:
+        if self.grounds.packs:
+            yield "Packs in force"
+        for pack in self.grounds.packs:
+            unread = f", {pack.unverified} of them unverified: nobody of ours read the text" if pack.unverified else ""
+            yield f"  {style.printable(pack.name)} {style.printable(pack.version)}  {pack.rules} rules{unread}"
+        if self.grounds.parameters:
+            yield "Parameters that are set"
+        for parameter in self.grounds.parameters:
+            value = ", ".join(parameter.value) if isinstance(parameter.value, tuple) else str(parameter.value)
+            who = ", ".join(parameter.set_by) or "the default of a namespace that leaves it unset"
+            less = f"; less strict: {', '.join(parameter.outdone)}" if parameter.outdone else ""
+            yield from style.paragraph(f"{parameter.name} = {value}  ({who}{less})", "  ", "    ")
 
     def _status_lines(self) -> Iterator[str]:
         conditions = self.status.get("conditions")
@@ -138,8 +160,10 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ApiError: when the cluster does not answer.
     """
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
+    from mlprivacy.cli.offline import custom_rules  # noqa: PLC0415
+    from mlprivacy.kube.custom import with_outcomes  # noqa: PLC0415
     from mlprivacy.kube.errors import NotFound  # noqa: PLC0415
-    from mlprivacy.policy.engine import evaluate  # noqa: PLC0415
+    from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
 
     try:
@@ -156,12 +180,16 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ) from error
     raw["apiVersion"], raw["kind"] = resource.api_version, resource.kind
     known = await gather(client, raw)
-    decision = evaluate(raw, select_facts(raw, known.lookup, datetime.now(UTC)))
+    with custom_rules() as custom:
+        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
+    decision = evaluate(raw, facts)
     status = raw.get("status")
+    kinds = {dependency.kind for dependency in decision.dependencies}
     return Explanation(
         f"{resource.kind} {namespace}/{name}",
         decision,
         status=status if isinstance(status, dict) else {},
         generation=int(raw["metadata"].get("generation") or 0),
-        unread=known.unread,
+        unread=(*known.unread, *(sentence for kind, sentence in known.unread_of.items() if kind in kinds)),
+        grounds=grounds_of(raw, facts),
     )

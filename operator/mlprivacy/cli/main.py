@@ -16,7 +16,10 @@ from mlprivacy.cli.errors import EXIT_BAD_INPUT
 # Name -> module and the line of --help; written here so that --help imports no command.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("check", "Decide on the jobs in files, as the operator would."),
+    "test": ("testing", "Run policy fixtures and compare the decisions with what they expect."),
+    "rules": ("rules", "List the rules, or say all about one."),
     "explain": ("explain", "Say what was decided on a job and why, or what a rule is for."),
+    "policy": ("policy", "Compare policies and packs: which jobs they decide otherwise, and why."),
     "verify": ("verify", "Recompute an audit log and name the first bad record."),
     "doctor": ("doctor", "Look an installation over and say what to do."),
     "strip-finalizers": ("strip_finalizers", "Take our finalizer off all our objects, before an uninstall."),

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
-from mlprivacy.api.names import API_VERSION, GROUP
-from mlprivacy.cli import yamlload
-from mlprivacy.cli.yamlload import LoadError, Node
+from mlprivacy.api.names import API_VERSION, GROUP, PACK_KEY
+from mlprivacy.manifests import yamlload
+from mlprivacy.manifests.yamlload import LoadError, Node
+from mlprivacy.policy.fabric.objects import KINDS as FABRIC_KINDS
+from mlprivacy.policy.fabric.objects import SHARED_CONFIG
+from mlprivacy.policy.lookup import CLUSTER_SCOPED
+from mlprivacy.policy.pack_check import is_pack, pack_errors, user_pack
+from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs.reading import PackError, read_pack
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"
+CASE: Final = "case.yaml"  # a folder with such a file is a case of `mlprivacy test`
 JOB_KINDS: Final = ("TrainingJob", "InferenceJob")
 
 _TOP_LEVEL: Final = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
@@ -92,23 +100,33 @@ class Objects:
 
     items: list[Item] = field(default_factory=list)
     bad: list[BadInput] = field(default_factory=list)
+    odd: list[BadInput] = field(default_factory=list)  # what is no mistake and may not be meant
     foreign: int = 0
     files: int = 0
+    packs: dict[str, Pack] = field(default_factory=dict)  # those of files that are a pack themselves
+    take_packs: bool = False
 
     def of(self, *kinds: str) -> list[Item]:
         """The objects of these kinds."""
         return [item for item in self.items if item.kind in kinds]
 
 
-def read(paths: Iterable[str], *, default_namespace: str = "default") -> Objects:
-    """Everything in these files and folders; ``-`` is the standard input. Problems are collected, never raised."""
-    found = Objects()
+def read(paths: Iterable[str], *, default_namespace: str = "default", packs: bool = False) -> Objects:
+    """Everything in these files and folders; ``-`` is the standard input. Problems are collected, never raised.
+
+    With ``packs`` a file may also hold a pack itself, outside any ConfigMap.
+    """
+    found = Objects(take_packs=packs)
     for path in dict.fromkeys(paths):
         if path == STDIN:
             _read(found, "stdin", sys.stdin.buffer.read(yamlload.MAX_FILE + 1), default_namespace)
             continue
         try:
-            for file in _files(Path(path)):
+            cases = _cases_below(Path(path))
+            if cases:
+                what = "1 folder below it is a case" if len(cases) == 1 else f"{len(cases)} folders below it are cases"
+                found.odd.append(BadInput(Place(path), f"{what} of `mlprivacy test`, and left to it"))
+            for file in _files(Path(path), cases):
                 with file.open("rb") as handle:
                     _read(found, str(file), handle.read(yamlload.MAX_FILE + 1), default_namespace)
         except OSError as error:
@@ -117,14 +135,24 @@ def read(paths: Iterable[str], *, default_namespace: str = "default") -> Objects
     return found
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, cases: Collection[Path]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
     for file in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix in SUFFIXES and not hidden and file.is_file():
+        in_case = any(parent in cases for parent in file.parents)
+        if file.suffix in SUFFIXES and not _hidden(file, path) and not in_case and file.is_file():
             yield file
+
+
+def _cases_below(path: Path) -> frozenset[Path]:
+    """Folders below this one that are cases of tests: each is a world of its own, and belongs to no other."""
+    found = path.rglob(CASE) if path.is_dir() else ()
+    return frozenset(f.parent for f in found if f.parent != path and not _hidden(f, path) and f.is_file())
+
+
+def _hidden(file: Path, path: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(path).parts)
 
 
 def _read(found: Objects, file: str, content: bytes, default_namespace: str) -> None:
@@ -134,9 +162,28 @@ def _read(found: Objects, file: str, content: bytes, default_namespace: str) -> 
     except LoadError as error:
         found.bad.append(BadInput(Place(file, error.line, error.column), error.message))
         return
+    if found.take_packs and len(documents) == 1 and _is_pack(documents[0].value):
+        _pack(found, file, yamlload.decode(content))
+        return
     for document in documents:
         for node in _expanded(document):
             _object(found, file, node, default_namespace)
+
+
+def _is_pack(value: Any) -> bool:
+    return isinstance(value, dict) and "rules" in value and "kind" not in value and "apiVersion" not in value
+
+
+def _pack(found: Objects, file: str, text: str) -> None:
+    try:
+        pack = read_pack(text)
+    except PackError as error:
+        found.bad.append(BadInput(Place(file, error.line, int(error.line > 0)), error.message, "the pack"))
+        return
+    found.bad += [BadInput(Place(file), message, f"the pack {pack.name}") for message in pack_errors(pack)]
+    if pack.name in found.packs and found.packs[pack.name] != pack:
+        found.bad.append(BadInput(Place(file), "is given twice, in two versions; remove one", f"the pack {pack.name}"))
+    found.packs[pack.name] = pack
 
 
 def _expanded(node: Node) -> Iterator[Node]:
@@ -161,7 +208,8 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         return
     kind, api_version = raw["kind"], raw["apiVersion"]
     info = kind_named(kind) if api_version.split("/")[0] == GROUP else None
-    core = api_version == "v1" and kind in ("Namespace", "PersistentVolumeClaim")
+    core = api_version == "v1" and (kind in ("Namespace", "PersistentVolumeClaim") or _labelled_config(raw))
+    core = core or _fabric(raw)
     if api_version.split("/")[0] != GROUP and not core:
         found.foreign += 1
         return
@@ -173,7 +221,7 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         return
     metadata = raw.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    namespaced = info.namespaced if info is not None else kind == "PersistentVolumeClaim"
+    namespaced = info.namespaced if info is not None else kind not in CLUSTER_SCOPED
     name, namespace = _name(metadata), _namespace(metadata, namespaced, default_namespace)
     if not name:
         problems.append(("metadata.name", "is missing"))
@@ -184,8 +232,34 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
         parsed = parse_spec(info, item.raw)
         problems += [(e.path, e.message) for e in (*parsed.errors, *parsed.unknown)]
         item = Item(item.raw, node, file, kind, namespace, name, parsed)
+        if parsed.spec is not None:
+            odd = vocabulary_warnings(parsed.spec)
+            found.odd += [BadInput(item.place_of(e.path), e.message, item.what, e.path) for e in odd]
     found.bad += [BadInput(item.place_of(path), message, item.what, path) for path, message in problems]
+    if kind == "ConfigMap" and is_pack(raw):
+        try:
+            user_pack(item.raw)
+        except PackError as error:
+            at = item.place_of(f"data[{PACK_KEY}]")
+            line = at.line + error.line if error.line else at.line  # its text begins below the key
+            found.bad.append(BadInput(Place(file, line, at.column), error.message, item.what, f"data[{PACK_KEY}]"))
     found.items.append(item)
+
+
+def _fabric(raw: Mapping[str, Any]) -> bool:
+    """An object of another project that decides over RDMA devices and further networks; any version of it."""
+    group, _, _ = str(raw["apiVersion"]).rpartition("/")
+    metadata = raw.get("metadata")
+    shared = isinstance(metadata, dict) and metadata.get("name") == SHARED_CONFIG
+    return FABRIC_KINDS.get(raw["kind"]) == group and (raw["kind"] != "ConfigMap" or shared)
+
+
+def _labelled_config(raw: Mapping[str, Any]) -> bool:
+    """A ConfigMap with a label of ours: of all others no decision rests on the content."""
+    metadata = raw.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    ours = isinstance(labels, dict) and any(str(key).startswith(f"{GROUP}/") for key in labels)
+    return raw["kind"] == "ConfigMap" and ours
 
 
 def _name(metadata: Mapping[str, Any]) -> str:

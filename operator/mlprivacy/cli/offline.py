@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mlprivacy.api.names import LABEL_ENFORCE
+from mlprivacy.api.names import ANNOTATION_REQUESTED_BY, LABEL_ENFORCE
+from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
+from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.durations import parse_time
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.engine import custom_asked, evaluate
+from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
 from mlprivacy.policy.model import Decision, Verdict
+from mlprivacy.policy.people import requester_of
+from mlprivacy.policy.policy_check import policy_errors
 
 MODES = ("enforce", "warn", "audit")
 _EXIT = {Verdict.ALLOW: EXIT_ALLOWED, Verdict.DENY: EXIT_REFUSED, Verdict.HOLD: EXIT_HELD}
@@ -28,6 +35,9 @@ class Settings:
     now: datetime
     modes: Mapping[str, str] = field(default_factory=dict)
     default_mode: str | None = None
+    audit_retention_days: int | None = None  # what the installation promises
+    requester: str | None = None  # who applies jobs that carry no stamp
+    operator_namespace: str = "mlprivacy-system"  # where registers of people's training count
 
 
 @dataclass(frozen=True)
@@ -51,17 +61,35 @@ class Judgement:
         return tuple(self.objects.bad)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know to trust it."""
+        names = sorted({name for judged in self.judged for name in judged.decision.exceptions})
+        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd))
+
+    @property
     def exit_code(self) -> int:
         """The worst of all: 2 bad input, 1 refused, 3 held, 0 allowed."""
         codes = {_EXIT[j.decision.verdict] for j in self.judged} | ({EXIT_BAD_INPUT} if self.bad else set())
         return next((code for code in _WORST_FIRST if code in codes), EXIT_ALLOWED)
 
 
+def trust_note(names: Iterable[str]) -> str:
+    """What a reader must know when exceptions from files counted."""
+    return (
+        f"the exceptions {', '.join(names)} are taken at the files' word: who asked, who approved and when they were "
+        "made is what their metadata says. Only the cluster knows whether it is true."
+    )
+
+
 class FileLookup(ObjectLookup):
     """Looks objects up in files, with the labels of namespaces as the settings change them."""
 
     def __init__(self, objects: Iterable[Mapping[str, Any]], settings: Settings) -> None:
-        super().__init__(objects)
+        super().__init__(
+            objects,
+            operator_namespace=settings.operator_namespace,
+            audit_retention_days=settings.audit_retention_days,
+        )
         self._settings = settings
 
     def namespace_labels(self, name: str) -> Mapping[str, str] | None:
@@ -102,13 +130,64 @@ def parse_modes(pairs: Iterable[str]) -> dict[str, str]:
     return modes
 
 
-def judge(objects: Objects, settings: Settings) -> Judgement:
+Adjust = Callable[[Facts], Facts]
+
+
+def custom_rules() -> CelPool:
+    """The evaluator of custom rules; a context manager. Its worker starts when a policy has a custom rule.
+
+    Nobody waits behind a command as the API server does behind admission, so a loaded machine has time.
+    """
+    logging.getLogger("mlprivacy.cel").addHandler(logging.NullHandler())  # the findings say it
+    return CelPool(expression_seconds=5, total_seconds=30)
+
+
+def facts_of(
+    raw: Mapping[str, Any],
+    lookup: FileLookup,
+    now: datetime,
+    *,
+    custom: CustomRules | None = None,
+    adjust: Adjust | None = None,
+) -> Facts:
+    """The facts of the decision on one job. Without ``custom`` its custom rules have no answer, which holds it."""
+    facts = select_facts(raw, lookup, now)
+    if adjust is not None:
+        facts = adjust(facts)
+    if custom is not None and (asked := custom_asked(raw, facts)) is not None:
+        facts = replace(facts, custom=custom.evaluate(asked.rules, asked.document))
+    return facts
+
+
+def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:
+    """The job as admission would stamp it when ``requester`` applies it; one that has a stamp as it is."""
+    if requester is None or requester_of(raw) is not None:
+        return raw
+    metadata = raw["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), ANNOTATION_REQUESTED_BY: requester}
+    return {**raw, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _policy_problems(objects: Objects, custom: CustomRules | None) -> Iterator[BadInput]:
+    """What admission refuses of the policies in the files: rules, parameters and expressions that can not be."""
+    for item in objects.of("PrivacyPolicy"):
+        spec = item.parsed.spec if item.parsed is not None else None
+        if not isinstance(spec, PrivacyPolicySpec):
+            continue
+        texts = [rule.expression for rule in spec.custom]
+        for error in policy_errors(spec, custom.errors(texts) if custom is not None and texts else None):
+            yield BadInput(item.place_of(error.path), error.message, item.what, error.path)
+
+
+def judge(objects: Objects, settings: Settings, custom: CustomRules | None = None) -> Judgement:
     """Decide on every job that could be read. A job with a mistake of its own is bad input and is not judged."""
     broken = {bad.what for bad in objects.bad if bad.what}
+    objects.bad += _policy_problems(objects, custom)
     lookup = FileLookup((item.raw for item in objects.items), settings)
     judged = [
-        Judged(item, evaluate(item.raw, select_facts(item.raw, lookup, settings.now)))
+        Judged(item, evaluate(raw, facts_of(raw, lookup, settings.now, custom=custom)))
         for item in objects.of(*JOB_KINDS)
         if item.what not in broken
+        for raw in (stamped(item.raw, settings.requester),)
     ]
     return Judgement(tuple(judged), objects)

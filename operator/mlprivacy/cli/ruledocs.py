@@ -8,7 +8,9 @@ from typing import Any
 
 from mlprivacy.cli import style
 from mlprivacy.cli.errors import CliError
+from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.planned import planned
 from mlprivacy.policy.rule import Parameter, Rule
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
@@ -31,9 +33,18 @@ BUILT_IN = {
 }
 
 
-def rules() -> tuple[Rule, ...]:
-    """Every rule."""
-    return all_rules()
+def rules(pack: str | None = None) -> tuple[Rule, ...]:
+    """Every rule, or those that this pack asks for.
+
+    Raises:
+        CliError: when there is no such pack.
+    """
+    if pack is None:
+        return all_rules()
+    known = built_in_packs()
+    if pack not in known:
+        raise CliError(f"There is no pack {pack!r}; there are {', '.join(known)}.")
+    return tuple(rule for rule in all_rules() if known[pack].line(rule.id) is not None)
 
 
 def find(name: str) -> Rule:
@@ -43,21 +54,56 @@ def find(name: str) -> Rule:
         CliError: when there is none.
     """
     rule = rules_by_id().get(name)
+    if rule is None and (later := next((p for p in planned() if p.id == name), None)) is not None:
+        raise CliError(f"{name} is planned and not built yet: {later.checks}. It waits for {later.waits_for}.")
+    if rule is None and name.startswith(PREFIX):
+        raise CliError(
+            f"{name} is a rule of a PrivacyPolicy of your own; `kubectl get privacypolicies.mlprivacy.dev -o yaml` "
+            "shows it under spec.custom."
+        )
     if rule is None and name in BUILT_IN:
         raise CliError(f"{name} is no rule that a policy can change: {BUILT_IN[name]}")
     if rule is None:
         close = difflib.get_close_matches(name, rules_by_id(), n=1)
-        hint = f" Did you mean {close[0]}?" if close else " `mlprivacy explain --rules` lists them."
+        hint = f" Did you mean {close[0]}?" if close else " `mlprivacy rules` lists them."
         raise CliError(f"There is no rule {name!r}; a job is written KIND/NAME.{hint}")
     return rule
 
 
-def table() -> Iterator[str]:
-    """One line per rule."""
-    yield style.coloured(f"{'RULE':<20} {'ACTION':<7} {'APPLIES TO':<13} WHY", None, bold=True)
-    for rule in all_rules():
+def table(pack: str | None = None) -> Iterator[str]:
+    """One line per rule, or per rule that this pack asks for."""
+    yield style.coloured(f"{'RULE':<21} {'ACTION':<8} {'APPLIES TO':<13} {'ON':<6} WHY", None, bold=True)
+    for rule in rules(pack):
         applies = "both" if len(rule.applies_to) > 1 else next(iter(rule.applies_to))
-        yield f"{rule.id:<20} {rule.action.value:<7} {applies:<13} {rule.reason}"
+        on = "always" if rule.baseline else "asked"
+        yield f"{rule.id:<21} {rule.action.value:<8} {applies:<13} {on:<6} {rule.reason}"
+
+
+def waiting_table() -> Iterator[str]:
+    """The rules that are not built yet, one line each, and what each waits for."""
+    yield style.coloured(f"{'NOT BUILT YET':<21} WAITS FOR", None, bold=True)
+    for item in planned():
+        yield f"{item.id:<21} {item.waits_for}"
+
+
+def waiting_json() -> list[dict[str, str]]:
+    """The rules that are not built yet, for programs."""
+    return [{"id": p.id, "family": p.family, "checks": p.checks, "waitsFor": p.waits_for} for p in planned()]
+
+
+def all_json(pack: str | None = None) -> list[dict[str, Any]]:
+    """Every rule for programs."""
+    return [as_json(rule) for rule in rules(pack)]
+
+
+def page_of(name: str) -> Iterator[str]:
+    """All about the rule called ``name``. Raises CliError when there is none."""
+    return page(find(name))
+
+
+def json_of(name: str) -> dict[str, Any]:
+    """The rule called ``name`` for programs. Raises CliError when there is none."""
+    return as_json(find(name))
 
 
 def page(rule: Rule) -> Iterator[str]:
@@ -66,6 +112,7 @@ def page(rule: Rule) -> Iterator[str]:
     yield from style.paragraph(rule.reason, "  ")
     yield ""
     yield f"  action      {rule.action.value} on a breach, Hold while a fact is missing"
+    yield f"  family      {rule.family}"
     yield f"  applies to  {', '.join(sorted(rule.applies_to))}"
     yield f"  active      {'always' if rule.baseline else 'where a pack asks for it'}"
     yield from style.paragraph(f"  law         {', '.join(rule.citations)}", "", "              ")

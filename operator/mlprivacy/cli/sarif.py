@@ -10,6 +10,7 @@ from urllib.parse import quote
 from mlprivacy import __version__
 from mlprivacy.cli.objects import BadInput, Place
 from mlprivacy.cli.offline import Judged, Judgement
+from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.model import Action, Finding
 from mlprivacy.policy.rules import rules_by_id
 
@@ -56,10 +57,11 @@ def report(judgement: Judgement) -> dict[str, Any]:
 def _rule(name: str) -> dict[str, Any]:
     rule = rules_by_id().get(name)
     if rule is None:
+        own = "A rule of the privacy office's own, in a PrivacyPolicy." if name.startswith(PREFIX) else name
         return {
             "id": name,
-            "name": _camel(name),
-            "shortDescription": {"text": _OTHER_RULES.get(name, name)},
+            "name": _camel(name.replace("/", "-")),
+            "shortDescription": {"text": _OTHER_RULES.get(name, own)},
             "defaultConfiguration": {"level": "error" if name in ("bad-input", "schema") else "warning"},
         }
     citations = ", ".join(rule.citations)
@@ -87,6 +89,7 @@ def _finding(judged: Judged, finding: Finding, used: list[str]) -> dict[str, Any
         f"{item.what} {finding.path}",
     )
     result["properties"] = {
+        **({"exception": finding.exception} if finding.exception else {}),
         "object": item.what,
         "action": finding.action.value,
         "reason": finding.reason.value,

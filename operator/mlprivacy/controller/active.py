@@ -12,23 +12,30 @@ from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
 from mlprivacy.controller import metrics
+from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.causes import Causes
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
+from mlprivacy.controller.defaults import DefaultClasses
 from mlprivacy.controller.effects import Effects
+from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
 from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.packs import Packs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
 from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.reports import Reports
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore, version_of
 from mlprivacy.controller.surround import Surrounder
 from mlprivacy.controller.sweep import Sweep
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
-from mlprivacy.kube.facts import FactStore, matters, touched_by
+from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -57,12 +64,18 @@ class Controller:
         self._children = children
         self._store = JobStore()
         self._index = DependencyIndex()
+        self._affected = Affected(facts, self._index)
+        self._causes = Causes()
         self._queue: WorkQueue[JobKey] = WorkQueue("jobs")
         self._failures: dict[JobKey, int] = {}
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         effects = Effects(client, config, self._store, children.wrote)
         self._announcer = Announcer(EventRecorder(client, "mlprivacy.dev/controller", identity))
-        reporter = Reporter(effects, Receipts(collector), self._announcer, _utc_now)
+        receipts = Receipts(collector)
+        reporter = Reporter(effects, receipts, self._announcer, _utc_now, self._causes)
+        self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
+        self._packs = Packs(facts, self._announcer)
+        self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,
@@ -72,11 +85,15 @@ class Controller:
             children=children,
             effects=effects,
             reporter=reporter,
-            surrounder=Surrounder(settings, children, effects, reporter),
+            surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
+            exceptions=self._exceptions,
+            causes=self._causes,
             now=_utc_now,
             hears=self._heartbeats.silence,
+            reports=self._reports,
         )
         self._inputs = Inputs(facts, effects, children, _utc_now)
+        self._defaults = DefaultClasses(client)
         self._framework = Framework(self._job_seen, config.kubeconfig)
         self._sweep = Sweep(client, self._store, self._queue.add)
         metrics.JOBS.set_function(lambda: len(self._store))
@@ -97,11 +114,15 @@ class Controller:
                 await self._work(stopping)
         finally:
             stopping.cancel()
+            if self._reports is not None:
+                await self._reports.stop()
 
     async def _synced(self) -> None:
         await self._facts.wait_synced()
         await self._children.wait_synced()
         await self._sweep.served()
+        if self._reports is not None:
+            await self._reports.begin()
 
     async def _work(self, stopping: asyncio.Task[Any]) -> None:
         self._framework.start()
@@ -110,6 +131,10 @@ class Controller:
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
         ]
+        if self._config.default_classes:
+            beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
+        if self._reports is not None:
+            beside.append(asyncio.create_task(self._reports.run(), name="reports"))
         if not self._config.simulated_nodes:
             beside.append(asyncio.create_task(self._heartbeats.run(), name="heartbeats"))
         try:
@@ -131,6 +156,11 @@ class Controller:
         try:
             if key.kind in INPUT_KINDS or key.kind == "Namespace":
                 after = await self._inputs.reconcile(key)
+            elif key.kind == PACKS:
+                self._packs.look(key.name)
+                after = None
+            elif key.kind == EXCEPTION:
+                after = await self._exceptions.reconcile(key)
             else:
                 after = await self._reconciler.job(key)
         except ApiError as error:
@@ -160,6 +190,9 @@ class Controller:
             self._queue.add(key)
         elif self._store.put({**obj, "kind": kind}):
             self._queue.add(key)
+        generation = None if event == "DELETED" else metadata.get("generation")
+        for exception in self._exceptions.concerned(key, generation):
+            self._queue.add(exception)
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -180,14 +213,16 @@ class Controller:
             self._queue.add(owner)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
-        self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
+        # A register, a network or a node is no object of ours: nothing is written on it.
+        if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
+            self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
-        for key in self._index.resting_on(touched_by(changed)):
-            self._queue.add(key)
-        if changed.kind in ("DataClass", "ConsentScope"):
-            for namespace, name in self._facts.informers["Dataset"].keys(None):
-                self._queue.add(JobKey("Dataset", namespace, name))
+        jobs = self._affected.jobs(changed, old, new)
+        self._causes.note(jobs, changed)
+        for keys in (jobs, self._affected.exceptions(changed, old, new, jobs), self._affected.inputs(changed)):
+            for key in keys:
+                self._queue.add(key)
 
 
 def _utc_now() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +23,10 @@ from mlprivacy.kube.conditions import same_conditions, set_condition
 from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import OURS
-from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 logger = logging.getLogger(__name__)
 RESOURCES = {resource.kind: resource for resource in OURS}
@@ -52,7 +53,8 @@ class Inputs:
         generation = int(raw["metadata"].get("generation") or 0)
         before = raw.get("status") or {}
         conditions = before.get("conditions")
-        for type_, (status, reason, message) in self._judge(parse_spec(kind, raw)).items():
+        parsed = parse_spec(kind, raw)
+        for type_, (status, reason, message) in self._judge(parsed, await self._expressions(parsed)).items():
             conditions = set_condition(
                 conditions, type_, status, reason, message, observed_generation=generation, now=self._now()
             )
@@ -84,7 +86,13 @@ class Inputs:
             return 2.0
         return None
 
-    def _judge(self, parsed: Parsed[Any]) -> dict[ConditionType, Tri]:
+    async def _expressions(self, parsed: Parsed[Any]) -> Mapping[str, str]:
+        """Expressions of custom rules that can not be compiled, with the reason."""
+        if not isinstance(parsed.spec, PrivacyPolicySpec):
+            return {}
+        return await self._facts.expression_errors([rule.expression for rule in parsed.spec.custom])
+
+    def _judge(self, parsed: Parsed[Any], expressions: Mapping[str, str]) -> dict[ConditionType, Tri]:
         if parsed.spec is None:
             text = " ".join(f"{e.path} {e.message}." for e in parsed.errors[:4])
             return {
@@ -92,9 +100,10 @@ class Inputs:
                 ConditionType.READY: ("False", Reason.INVALID_SPEC, text),
                 ConditionType.STALLED: ("True", Reason.INVALID_SPEC, text),
             }
-        problems = list(self._problems(parsed))
+        problems = list(self._problems(parsed, expressions))
         unknown = f" Unknown fields, which have no effect: {', '.join(u.path for u in parsed.unknown[:4])}."
-        note = "the spec can be read." + (unknown if parsed.unknown else "")
+        odd = [f" {e.path}: {e.message}." for e in vocabulary_warnings(parsed.spec)[:4]]
+        note = "the spec can be read." + (unknown if parsed.unknown else "") + "".join(odd)
         text = " ".join(problems)
         return {
             ConditionType.ACCEPTED: ("True", Reason.ALLOWED, note),
@@ -104,7 +113,7 @@ class Inputs:
             ConditionType.STALLED: ("False", Reason.PROGRESSING, "nothing for people to do"),
         }
 
-    def _problems(self, parsed: Parsed[Any]) -> Iterator[str]:
+    def _problems(self, parsed: Parsed[Any], expressions: Mapping[str, str]) -> Iterator[str]:
         spec = parsed.spec
         if isinstance(spec, DatasetSpec):
             for name in sorted({c.data_class for c in spec.columns}):
@@ -114,14 +123,23 @@ class Inputs:
                 if self._facts.parsed("ConsentScope", parsed.namespace or "", scope) is None:
                     yield f"The ConsentScope {scope} does not exist (yet), so jobs that rest on it hold."
         elif isinstance(spec, PrivacyPolicySpec):
-            for pack in spec.packs:
-                if pack.name != "baseline" and pack.name not in built_in_packs():
-                    yield f"The pack {pack.name} is not installed, so jobs under this policy hold."
-            for override in spec.rules:
-                if override.id not in rules_by_id():
-                    yield f"There is no rule {override.id}, so jobs under this policy hold."
-            _, bad = merge(all_rules(), [dict(spec.parameters)])
-            for item in bad:
-                yield f"The parameter {item.name} can not be read ({item.why}), so jobs under this policy hold."
-            if spec.custom:
-                yield "Custom rules are not evaluated yet, so jobs under this policy hold."
+            yield from policy_problems(spec, self._facts.packs(), expressions)
+
+
+def policy_problems(spec: PrivacyPolicySpec, shelf: Shelf, expressions: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with a policy and holds the jobs under it, one sentence each."""
+    for pack in spec.packs:
+        if pack.name in shelf.bad and pack.name not in shelf.packs:
+            yield f"The pack {pack.name} can not be used, so jobs under this policy hold: {shelf.bad[pack.name]}."
+        elif pack.name not in shelf.packs:
+            yield f"The pack {pack.name} is not installed, so jobs under this policy hold."
+    for override in spec.rules:
+        if override.id not in rules_by_id():
+            yield f"There is no rule {override.id}, so jobs under this policy hold."
+    _, bad = merge(all_rules(), [dict(spec.parameters)])
+    for item in bad:
+        yield f"The parameter {item.name} can not be read ({item.why}), so jobs under this policy hold."
+    for rule in spec.custom:
+        if rule.expression in expressions:
+            why = expressions[rule.expression]
+            yield f"The custom rule {rule.id} can not be compiled ({why}), so jobs under this policy hold."

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
 from mlprivacy.audit.seal import CanaryAddress
+from mlprivacy.cel.pool import CelPool
 from mlprivacy.controller.active import Controller
 from mlprivacy.controller.addresses import Addresses
 from mlprivacy.controller.children import Children
@@ -142,7 +143,12 @@ async def _start(
     keeping_addresses = asyncio.create_task(addresses.run(), name="addresses")
     stack.callback(keeping_addresses.cancel)
     collector = await stack.enter_async_context(CollectorClient(config.collector_url, tls.client_context, attempts=3))
-    facts = FactStore(client)
+    facts = FactStore(
+        client,
+        operator_namespace=config.namespace,
+        audit_retention_days=config.audit_retention_days,
+        custom=stack.enter_context(CelPool()),
+    )
     children = Children(client)
     controller = Controller(config, client, identity, settings, facts, children, collector)
     for source in (facts, children):

@@ -30,6 +30,12 @@ SILENT = Counter(
 GATEWAY_RESTARTS = Counter(
     "mlprivacy_gateway_restarted_total", "Pods deleted since their gateway was started more than once."
 )
+EXCEPTION_USES = Counter(
+    "mlprivacy_exception_uses_total", "Attempts that only a PolicyException let run, by the rule excepted.", ["rule"]
+)
+REPORTS = Counter(
+    "mlprivacy_reports_total", "Reports of openreports.io that were written, removed or refused.", ["change"]
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

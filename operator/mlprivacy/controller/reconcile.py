@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from mlprivacy.api import names
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.controller import metrics, observe
+from mlprivacy.controller.causes import TIME, Causes
 from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
+from mlprivacy.controller.exceptions import Exceptions
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
+from mlprivacy.controller.reports import Reports
 from mlprivacy.controller.sealing import SEAL_REASONS
 from mlprivacy.controller.status import Outcome
 from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
@@ -28,7 +31,8 @@ from mlprivacy.kube.errors import Conflict, Forbidden, NotFound, TooManyRequests
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import JOBS
 from mlprivacy.policy.engine import evaluate
-from mlprivacy.policy.model import Decision
+from mlprivacy.policy.model import Decision, Dependency
+from mlprivacy.policy.modes import ceiling_of
 
 logger = logging.getLogger(__name__)
 SOON_SECONDS = 0.1  # somebody was faster, or something of ours is on its way
@@ -51,6 +55,10 @@ class Reconciler:
     surrounder: Surrounder
     now: Callable[[], datetime]
     hears: observe.Hears
+    exceptions: Exceptions
+    causes: Causes = field(default_factory=Causes)
+    until: dict[JobKey, datetime] = field(default_factory=dict)  # when the last decision could change by time alone
+    reports: Reports | None = None
 
     async def job(self, key: JobKey) -> float | None:
         """Reconcile one job; the seconds until it wants another look, or None.
@@ -75,22 +83,47 @@ class Reconciler:
 
     def _forget(self, key: JobKey) -> None:
         self.index.drop(key)
+        self.until.pop(key, None)
+        self.causes.settle(key, self.causes.of(key))
         self.surrounder.stamps.drop(key)
+        if self.reports is not None:
+            self.reports.forget(key)
 
     async def _decided(self, key: JobKey, raw: dict[str, Any]) -> float | None:
         now = self.now()
-        decision = evaluate(raw, await self.facts.gather(raw, now, read_misses=False))
-        self.index.put(key, decision.dependencies)
+        due = self.until.get(key)
+        if due is not None and now >= due:
+            self.causes.note([key], Dependency(TIME, "", timestamp(due)))
+        changes, version = self.causes.of(key), self.facts.version
+        facts = await self.facts.gather(raw, now, read_misses=False)
+        decision = evaluate(raw, facts)
+        # Where custom rules were asked for, time has passed: a change meanwhile found nothing of this in the index yet.
+        stale = self.facts.version != version
+        self._remember(key, decision)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
         plan = await self._plan(key, raw, decision, now)
         await self._replace(key, raw, plan.seen)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
+        if self.reports is not None:
+            governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None
+            await self.reports.report(key, raw, decision, governed=governed)
         self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
+        if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
+            complete = await self.exceptions.count(raw, decision, plan.attempt) and complete
         if outcome.finished_at:
             self.surrounder.stamps.drop(key)
-        return _next_look(decision, plan, outcome, now, complete=complete)
+        self.causes.settle(key, changes)
+        return SOON_SECONDS if stale else _next_look(decision, plan, outcome, now, complete=complete)
+
+    def _remember(self, key: JobKey, decision: Decision) -> None:
+        """What the decision rests on, and until when: the reasons to look again."""
+        self.index.put(key, decision.dependencies)
+        if decision.valid_until is None:
+            self.until.pop(key, None)
+        else:
+            self.until[key] = decision.valid_until
 
     async def _plan(self, key: JobKey, raw: dict[str, Any], decision: Decision, now: datetime) -> Plan:
         uid, spec = raw["metadata"]["uid"], raw.get("spec") or {}

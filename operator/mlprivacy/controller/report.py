@@ -15,11 +15,12 @@ from mlprivacy.audit.client import CollectorError
 from mlprivacy.audit.record import Event, Subject, event_id, rfc3339
 from mlprivacy.controller import metrics
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.causes import Causes, as_status, sentence
 from mlprivacy.controller.effects import Effects, Superseded
 from mlprivacy.controller.plan import Phase, Plan, Step
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.sealing import SEAL_REASONS, told
-from mlprivacy.controller.status import Outcome, changed, job_status
+from mlprivacy.controller.status import Outcome, changed, job_status, shown_findings
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.render import Rendered
@@ -38,6 +39,7 @@ class Reporter:
     receipts: Receipts
     announcer: Announcer
     now: Callable[[], datetime]
+    causes: Causes = field(default_factory=Causes)
     noted: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def report(
@@ -52,7 +54,8 @@ class Reporter:
         current = self._same(key, raw)
         before = current.get("status") or {}
         last = before.get("decision") or {}
-        status = job_status(current, decision, outcome, self.now())
+        changed_by = self._changed_by(current, decision)
+        status = job_status(current, decision, outcome, self.now(), changed_by)
         shown = status["decision"]["findings"]
         new = last.get("findings", []) != shown or last.get("verdict") != decision.verdict
         complete = True
@@ -67,8 +70,21 @@ class Reporter:
         if changed(current, status):
             await self.effects.status(key, self._same(key, raw), status, step)
             if new:
-                self._announce(current, decision)
+                self._announce(current, decision, sentence(changed_by))
         return complete
+
+    def _changed_by(self, raw: dict[str, Any], decision: Decision) -> list[dict[str, Any]]:
+        """What changed before the decision became what it is; nothing where the job itself was made or changed."""
+        status = raw.get("status") or {}
+        last = status.get("decision")
+        if not last:
+            return []
+        if last.get("findings", []) == shown_findings(decision) and last.get("verdict") == decision.verdict:
+            return list(last.get("changedBy") or ())
+        if status.get("observedGeneration") != int(raw["metadata"].get("generation") or 0):
+            return []
+        kind, namespace, name, _ = decision.subject
+        return as_status(self.causes.of(JobKey(kind, namespace, name)))
 
     async def receipt(self, raw: dict[str, Any], decision: Decision, attempt: int, rendered: Rendered | None) -> str:
         """The collector's fsynced receipt for this decision on this attempt.
@@ -91,6 +107,7 @@ class Reporter:
                 "generation": generation,
                 "requestedBy": (raw["metadata"].get("annotations") or {}).get(names.ANNOTATION_REQUESTED_BY),
                 "objects": [f"{o['kind']}/{o['metadata']['name']}" for o in objects],
+                "changedBy": self._changed_by(raw, decision),
             },
         )
         receipt = await self.receipts.get(event)
@@ -177,8 +194,9 @@ class Reporter:
             raise Superseded(f"{key} was edited, deleted or made anew meanwhile")
         return current
 
-    def _announce(self, raw: dict[str, Any], decision: Decision) -> None:
+    def _announce(self, raw: dict[str, Any], decision: Decision, cause: str) -> None:
         worst = (decision.blocking or decision.warnings)[:1]
         note = worst[0].sentence() if worst else "the decision allows the job"
         reason = {Verdict.ALLOW: "Accepted", Verdict.DENY: "Refused", Verdict.HOLD: "Held"}[decision.verdict]
-        self.announcer.say(raw, "Normal" if decision.verdict is Verdict.ALLOW else "Warning", reason, note)
+        said = f"{cause}: {note}" if cause else note
+        self.announcer.say(raw, "Normal" if decision.verdict is Verdict.ALLOW else "Warning", reason, said)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from mlprivacy.api.reasons import NEEDS_PEOPLE, Reason
 from mlprivacy.api.reasons import ConditionType as C
+from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
-from mlprivacy.kube.conditions import ConditionStatus, bounded, set_condition
+from mlprivacy.kube.conditions import MESSAGE_BYTES, ConditionStatus, bounded, set_condition
 from mlprivacy.policy.model import Decision, Verdict
 
 FINDINGS_SHOWN = 16
 CITATIONS_SHOWN = 16
-_LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63}
+PACKS_SHOWN = 16
+EXCEPTIONS_SHOWN = 16
+_LIMITS = {"rule": 63, "reason": 64, "path": 240, "message": 1000, "remedy": 1000, "pack": 63, "exception": 63}
 _REFERENCE_REASONS = frozenset(
     {
         Reason.DATASET_NOT_FOUND,
@@ -50,7 +53,13 @@ class Outcome:
     stalled: bool = False
 
 
-def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now: datetime) -> dict[str, Any]:
+def job_status(
+    raw: Mapping[str, Any],
+    decision: Decision,
+    outcome: Outcome,
+    now: datetime,
+    changed_by: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """The whole status to be written.
 
     Args:
@@ -58,10 +67,14 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
         decision: the decision in force.
         outcome: what came of the reconcile.
         now: the time, for lastTransitionTime.
+        changed_by: what changed before the decision became what it is, as ``status.decision.changedBy`` has it.
     """
     generation = int(raw["metadata"].get("generation") or 0)
     conditions: Any = (raw.get("status") or {}).get("conditions")
-    for type_, (status, reason, message) in _conditions(raw["kind"], decision, outcome).items():
+    found = _conditions(raw["kind"], decision, outcome)
+    if changed_by:
+        found[C.ACCEPTED] = _with_cause(found[C.ACCEPTED], causes.sentence(changed_by))
+    for type_, (status, reason, message) in found.items():
         conditions = set_condition(conditions, type_, status, reason, message, observed_generation=generation, now=now)
     return {
         "observedGeneration": generation,
@@ -70,8 +83,10 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
             "verdict": decision.verdict.value,
             "mode": decision.mode,
             "digest": decision.digest,
-            "findings": [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]],
+            "findings": shown_findings(decision),
+            "changedBy": list(changed_by),
         },
+        "exceptions": list(decision.exceptions[:EXCEPTIONS_SHOWN]) if decision.verdict is Verdict.ALLOW else [],
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
         "attempt": outcome.attempt or None,
         "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
@@ -79,6 +94,11 @@ def job_status(raw: Mapping[str, Any], decision: Decision, outcome: Outcome, now
         "startedAt": outcome.started_at,
         "finishedAt": outcome.finished_at,
     }
+
+
+def shown_findings(decision: Decision) -> list[dict[str, Any]]:
+    """The findings as a status holds them."""
+    return [_finding(f.as_dict()) for f in decision.findings[:FINDINGS_SHOWN]]
 
 
 def changed(raw: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
@@ -100,6 +120,8 @@ def _finding(finding: dict[str, Any]) -> dict[str, Any]:
     cut = {k: bounded(v, _LIMITS[k]) if k in _LIMITS and isinstance(v, str) else v for k, v in finding.items()}
     if "citations" in cut:
         cut["citations"] = [bounded(c, 120) for c in cut["citations"][:CITATIONS_SHOWN]]
+    if "packs" in cut:
+        cut["packs"] = cut["packs"][:PACKS_SHOWN]
     return cut
 
 
@@ -142,16 +164,26 @@ def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]
 
 def _accepted(decision: Decision) -> Tri:
     if decision.verdict is Verdict.ALLOW:
+        if decision.exceptions:
+            accepted = f"it runs by exception only ({', '.join(decision.exceptions)}). {_sentences(decision)}"
+            return "True", Reason.ALLOWED_BY_EXCEPTION, accepted
         if decision.warnings:
             return "True", Reason.ALLOWED_WITH_WARNINGS, _sentences(decision)
-        if decision.findings:
-            noted = " ".join(f.sentence() for f in decision.findings[:4])
+        if noteworthy := [f for f in decision.findings if f.reason is not Reason.RECORDED]:
+            noted = " ".join(f.sentence() for f in noteworthy[:4])
             return "True", Reason.ALLOWED_WITH_FINDINGS, f"recorded only, since the mode is Audit. {noted}"
         return "True", Reason.ALLOWED, "the decision allows the job; controls satisfied, which is no legal advice"
     if decision.verdict is Verdict.DENY:
         invalid = all(f.reason is Reason.INVALID_SPEC for f in decision.blocking)
         return "False", Reason.INVALID_SPEC if invalid else Reason.REFUSED, _sentences(decision)
     return "Unknown", decision.blocking[0].reason, _sentences(decision)
+
+
+def _with_cause(accepted: Tri, cause: str) -> Tri:
+    """The condition with what changed; a long message is cut so that the cause is read."""
+    status, reason, message = accepted
+    last = f". {cause[:1].upper()}{cause[1:]}."
+    return status, reason, bounded(message, MESSAGE_BYTES - len(last.encode())).rstrip(".") + last
 
 
 def _resolved(decision: Decision) -> Tri:

@@ -112,6 +112,14 @@ class DependencyIndex:
         self.put(key, frozenset())
         self._of.pop(key, None)
 
+    def rests_on(self, key: JobKey, dependency: Dependency) -> bool:
+        """True when this job rests on it."""
+        return dependency in self._of.get(key, frozenset())
+
+    def among(self, jobs: Iterable[JobKey], dependency: Dependency) -> set[JobKey]:
+        """Those of these jobs that rest on it."""
+        return {job for job in jobs if self.rests_on(job, dependency)}
+
     def resting_on(self, dependencies: Iterable[Dependency]) -> set[JobKey]:
         """The jobs that rest on any of these."""
         found: set[JobKey] = set()

@@ -13,6 +13,7 @@ from mlprivacy.controller import metrics
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.drift import Stamps
 from mlprivacy.controller.effects import ControlMissing, Effects, NameTaken, Superseded, namespace_ends
+from mlprivacy.controller.exceptions import Exceptions
 from mlprivacy.controller.plan import Phase, Plan
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.status import Outcome
@@ -40,6 +41,7 @@ class Surrounder:
     children: Children
     effects: Effects
     reporter: Reporter
+    exceptions: Exceptions
     stamps: Stamps = field(default_factory=Stamps)
 
     async def start(
@@ -96,6 +98,7 @@ class Surrounder:
             return _pending(outcome, str(error)) if namespace_ends(error) else _rejected(outcome, error)
         try:
             receipt = await self.reporter.receipt(raw, decision, plan.attempt, rendered)
+            await self.exceptions.record(raw, decision, plan.attempt)
         except CollectorError as error:
             return _no_receipt(outcome, error)
         ready = replace(

@@ -2,46 +2,94 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
 from mlprivacy.api.base import KindInfo, Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY, LABEL_PACK, LABEL_TRAINING_ATTESTATIONS
+from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
+from mlprivacy.kube.custom import expression_errors, with_outcomes
 from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
+from mlprivacy.kube.fabric import FabricStore
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
-from mlprivacy.kube.informer import Informer, compact, identity_and_labels
+from mlprivacy.kube.informer import Indexer, Informer, compact, identity_and_labels
 from mlprivacy.kube.resources import (
+    CONFIGMAPS,
     CONSENTSCOPES,
     DATACLASSES,
     DATASETGRANTS,
     DATASETS,
     NAMESPACES,
     PERSISTENTVOLUMECLAIMS,
+    POLICYEXCEPTIONS,
     PRIVACYPOLICIES,
     Resource,
 )
+from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
-from mlprivacy.policy.gather import select_facts
+from mlprivacy.policy.gather import asks_further, select_facts
 from mlprivacy.policy.model import Dependency
+from mlprivacy.policy.pack_check import shelf_of
+from mlprivacy.policy.packs import Shelf, built_in_shelf
+from mlprivacy.policy.people import attestations_of
 
 logger = logging.getLogger(__name__)
 
 OnChange = Callable[[Dependency, Object | None, Object | None], None]
 """Called with what changed, the object before (None: new) and after (None: deleted)."""
 
-SOURCES: Final = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES)
+SOURCES: Final = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
 _READABLE: Final[Mapping[str, Resource]] = {
     r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS)
 }
+PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's namespace that hold packs of users
+ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
+_WHOLE: Final = FABRIC_KINDS - {CONFIGMAPS.kind}  # of these a copy holds nothing but what decides
 _ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
 PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
 
 
 def _granted_to(grant: Object) -> list[str]:
     return [str(item["namespace"]) for item in grant["spec"]["from"]]
+
+
+def _workload(exception: Object) -> list[str]:
+    workload = exception["spec"]["workload"]
+    return [_place_of(workload["kind"], workload["namespace"], workload["name"])]
+
+
+def _place_of(kind: str, namespace: str, name: str) -> str:
+    return f"{kind}/{namespace}/{name}"
+
+
+def _workload_namespace(exception: Object) -> list[str]:
+    return [exception["spec"]["workload"]["namespace"]]
+
+
+def _packs_named(policy: Object) -> list[str]:
+    return [str(pack["name"]) for pack in policy["spec"].get("packs") or ()]
+
+
+def _classes_named(dataset: Object) -> list[str]:
+    return [str(column["dataClass"]) for column in dataset["spec"]["columns"]]
+
+
+def _scopes_named(dataset: Object) -> list[str]:
+    own = dataset["metadata"]["namespace"]
+    return [f"{own}/{use['consentScope']}" for use in dataset["spec"]["uses"] if use.get("consentScope")]
+
+
+_INDEXERS: Final[Mapping[str, Mapping[str, Indexer]]] = {
+    DATASETGRANTS.kind: {"from": _granted_to},
+    POLICYEXCEPTIONS.kind: {"workload": _workload, "namespace": _workload_namespace},
+    PRIVACYPOLICIES.kind: {"pack": _packs_named},
+    DATASETS.kind: {"class": _classes_named, "scope": _scopes_named},
+}
 
 
 class FactStore:
@@ -54,6 +102,9 @@ class FactStore:
         self,
         client: KubeClient,
         *,
+        operator_namespace: str | None = None,
+        audit_retention_days: int | None = None,
+        custom: CustomRules | None = None,
         reads_per_second: float = 20.0,
         read_seconds: float = 2.0,
         **informer_options: Any,
@@ -61,9 +112,15 @@ class FactStore:
         """`reads_per_second` bounds reads on cache misses; beyond, a miss stays a miss. The reads for one job
         take `read_seconds` at most together, which is well within the time-out of a webhook.
 
+        Packs of users and the register of people's training are read in `operator_namespace`, and are not known
+        without it.
+        `audit_retention_days` is what the installation promises of its audit log; None is not known.
+        `custom` evaluates custom rules; without it they have no outcome, which holds the jobs under them.
+
         `informer_options` go to every Informer (`relist_seconds`, `inactivity_seconds`, `backoff`, …).
         """
         self._client = client
+        self._custom = custom
         self._read_seconds = read_seconds
         self._budget = ReadBudget(reads_per_second)
         self.informers: Mapping[str, Informer] = {
@@ -72,12 +129,37 @@ class FactStore:
                 resource,
                 metadata_only=resource is NAMESPACES,
                 transform=identity_and_labels if resource is NAMESPACES else compact,
-                indexers={"from": _granted_to} if resource is DATASETGRANTS else None,
+                indexers=_INDEXERS.get(resource.kind),
                 **informer_options,
             )
             for resource in SOURCES
         }
         """By kind. Share these rather than making others of the same resource."""
+        if operator_namespace is not None:
+            self.informers = {
+                **self.informers,
+                ATTESTATIONS: Informer(
+                    client,
+                    CONFIGMAPS,
+                    namespace=operator_namespace,
+                    label_selector=f"{LABEL_TRAINING_ATTESTATIONS}=true",
+                    transform=compact,
+                    name="training-attestations",
+                    **informer_options,
+                ),
+                PACKS: Informer(
+                    client,
+                    CONFIGMAPS,
+                    namespace=operator_namespace,
+                    label_selector=f"{LABEL_PACK}=true",
+                    transform=compact,
+                    name="packs",
+                    **informer_options,
+                ),
+            }
+        self.audit_retention_days = audit_retention_days
+        self._shelf: Shelf | None = None
+        self._attestations: tuple[dict[str, str] | None] | None = None
         self._parsed: dict[Key, Any] = {}
         self._grants: dict[str, tuple[Parsed[Any], ...]] = {}
         self._policies: tuple[Parsed[Any], ...] | None = None
@@ -86,6 +168,7 @@ class FactStore:
         """Grows with every change that a decision could rest on; equal versions mean equal facts, but for claims."""
         for kind, informer in self.informers.items():
             informer.on_change(self._follow(kind))
+        self._fabric = FabricStore(client, self._fabric_changed, **informer_options)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +179,7 @@ class FactStore:
 
     async def stop(self) -> None:
         """End the watches; the copies keep answering."""
-        await asyncio.gather(*(informer.stop() for informer in self.informers.values()))
+        await asyncio.gather(self._fabric.stop(), *(informer.stop() for informer in self.informers.values()))
 
     async def run(self) -> None:
         """Keep the facts up to date until cancelled."""
@@ -154,16 +237,22 @@ class FactStore:
         What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
         made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job.
         """
+        deadline = asyncio.get_running_loop().time() + self._read_seconds
+        if asks_further(raw):
+            await self._fabric.wanted(deadline if read_misses else None)
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
-        deadline = asyncio.get_running_loop().time() + self._read_seconds
         for _ in range(_ROUNDS if read_misses else 0):
             if not view.misses:
                 break
             found = await asyncio.gather(*(self._read(key, deadline) for key in view.misses))
             view.learn(dict(zip(view.misses, found, strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
-        return facts
+        return await with_outcomes(raw, facts, self._custom)
+
+    async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """Of these expressions of custom rules those that can not be compiled, with why and where."""
+        return await expression_errors(texts, self._custom)
 
     async def known(self, keys: Iterable[Key]) -> set[Key]:
         """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does."""
@@ -243,6 +332,37 @@ class FactStore:
             self._policies = tuple(p for name in names if (p := self.parsed("PrivacyPolicy", "", name)) is not None)
         return self._policies
 
+    def exceptions(self, kind: str, namespace: str, name: str) -> list[Parsed[Any]]:
+        """The PolicyExceptions that name this very job, by name."""
+        places = self.informers["PolicyException"].by_index("workload", _place_of(kind, namespace, name))
+        return [e for _, one in places if (e := self.parsed("PolicyException", "", one)) is not None]
+
+    def packs(self) -> Shelf:
+        """The packs there are, the same object until they change; those of users where their namespace is known."""
+        if self._shelf is None:
+            informer = self.informers.get(PACKS)
+            self._shelf = built_in_shelf() if informer is None else shelf_of(informer.list())
+            metrics.BAD_PACKS.set(len(self._shelf.bad))
+        return self._shelf
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """The entries of every register of people's training; None when there is none, or where it is not read."""
+        if ATTESTATIONS not in self.informers:
+            return None
+        if self._attestations is None:
+            informer = self.informers[ATTESTATIONS]
+            registers = (informer.get(namespace, name) for namespace, name in sorted(informer.keys(None)))
+            self._attestations = (attestations_of(raw for raw in registers if raw is not None),)
+        return self._attestations[0]
+
+    def fabric(self, kind: str) -> list[Object] | None:
+        """All objects of one kind that decides over RDMA devices and further networks; None: not known."""
+        return self._fabric.source(kind)
+
+    def _fabric_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
+        self.version += 1
+        self._told(changed, old, new)
+
     def _keep(self, key: Key, value: Any) -> None:
         if len(self._parsed) >= PARSED_MAX:
             del self._parsed[next(iter(self._parsed))]
@@ -257,16 +377,24 @@ class FactStore:
                 self._grants.pop(namespace, None)
             elif kind == "PrivacyPolicy":
                 self._policies = None
+            elif kind == PACKS:
+                self._shelf = None
+                namespace = ""  # policies name packs, wherever the operator lives
+            elif kind == ATTESTATIONS:
+                self._attestations = None
+                namespace = ""  # decisions rest on all of them, wherever the operator lives
             if matters(old, new):
                 self.version += 1
-            dependency = Dependency(kind, namespace, name)
-            for callback in self._callbacks:
-                try:
-                    callback(dependency, old, new)
-                except Exception:
-                    logger.exception("a handler of changes failed on %s %s/%s", kind, namespace, name)
+            self._told(Dependency(kind, namespace, name), old, new)
 
         return changed
+
+    def _told(self, dependency: Dependency, old: Object | None, new: Object | None) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(dependency, old, new)
+            except Exception:
+                logger.exception("a handler of changes failed on %s %s/%s", *dependency)
 
 
 def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
@@ -275,17 +403,22 @@ def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
 
 
 def matters(old: Object | None, new: Object | None) -> bool:
-    """True when a decision could differ after this change: spec, labels, a consent snapshot; not other status."""
+    """True when a decision could differ after this change: spec, labels, stamps of people, a consent snapshot; not
+    other status."""
     if old is None or new is None:
         return True
     return _decisive(old) != _decisive(new)
 
 
 def _decisive(obj: Object) -> tuple[Any, ...]:
+    if obj["kind"] in _WHOLE:
+        return (obj,)
     metadata, status = obj["metadata"], obj.get("status")
     snapshot = status.get("snapshot") if isinstance(status, dict) else None
     labels = metadata.get("labels") if obj["kind"] == "Namespace" else None
-    return metadata.get("uid"), obj.get("spec"), labels, snapshot
+    annotations = (metadata.get("annotations") or {}) if obj["kind"] == "PolicyException" else {}
+    people = [annotations.get(stamp) for stamp in (ANNOTATION_REQUESTED_BY, ANNOTATION_APPROVED_BY)]
+    return metadata.get("uid"), obj.get("spec"), obj.get("data"), labels, snapshot, people
 
 
 def _info(kind: str) -> KindInfo[Any]:

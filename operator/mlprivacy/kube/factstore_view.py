@@ -8,9 +8,13 @@ from mlprivacy.api.consent_scope import ConsentScopeSpec
 from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.fabric.asks import Asks
+from mlprivacy.policy.fabric.objects import Fabric, select
 from mlprivacy.policy.facts import Claim
 from mlprivacy.policy.gather import claim_fact, granted_datasets
+from mlprivacy.policy.packs import Shelf
 
 Key = tuple[str, str, str]
 """(kind, namespace, name); the namespace is empty for cluster-scoped objects."""
@@ -36,6 +40,22 @@ class Copies(Protocol):
 
     def policies(self) -> tuple[Parsed[Any], ...]:
         """All PrivacyPolicies."""
+
+    def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[Any]]:
+        """The PolicyExceptions that name this very job."""
+
+    def packs(self) -> Shelf:
+        """The packs there are."""
+
+    @property
+    def audit_retention_days(self) -> int | None:
+        """What the installation promises of its audit log."""
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """The register of people's training."""
+
+    def fabric(self, kind: str) -> Sequence[Mapping[str, Any]] | None:
+        """All objects of one kind that decides over RDMA devices and further networks."""
 
     def dataset_names(self, namespace: str) -> Sequence[str]:
         """Names of the Datasets of a namespace."""
@@ -82,10 +102,30 @@ class View:
         """All PrivacyPolicies."""
         return self._copies.policies()
 
+    def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
+        """The PolicyExceptions that name this very job; one made a moment ago may not have arrived, and refuses."""
+        return self._copies.exceptions(kind, namespace, name)
+
+    def packs(self) -> Shelf:
+        """The packs there are."""
+        return self._copies.packs()
+
     def claim(self, namespace: str, name: str) -> Claim | None:
         """A PersistentVolumeClaim; always read, never cached."""
         raw = self._miss(("PersistentVolumeClaim", namespace, name))
         return None if raw is None else claim_fact(raw)
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """What the copies hold of the devices and further networks that a job asks for."""
+        return select(asks, namespace, self._copies.fabric)
+
+    def audit_retention_days(self) -> int | None:
+        """What the installation promises of its audit log."""
+        return self._copies.audit_retention_days
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """The register of people's training."""
+        return self._copies.attestations()
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """The Datasets of this namespace, and those granted to it."""

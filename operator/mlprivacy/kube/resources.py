@@ -64,13 +64,23 @@ def _ours(plural: str, kind: str, *, namespaced: bool) -> Resource:
 
 DATACLASSES: Final = _ours("dataclasses", "DataClass", namespaced=False)
 PRIVACYPOLICIES: Final = _ours("privacypolicies", "PrivacyPolicy", namespaced=False)
+POLICYEXCEPTIONS: Final = _ours("policyexceptions", "PolicyException", namespaced=False)
 DATASETS: Final = _ours("datasets", "Dataset", namespaced=True)
 DATASETGRANTS: Final = _ours("datasetgrants", "DatasetGrant", namespaced=True)
 CONSENTSCOPES: Final = _ours("consentscopes", "ConsentScope", namespaced=True)
 TRAININGJOBS: Final = _ours("trainingjobs", "TrainingJob", namespaced=True)
 INFERENCEJOBS: Final = _ours("inferencejobs", "InferenceJob", namespaced=True)
 
-OURS: Final = (DATACLASSES, PRIVACYPOLICIES, DATASETS, DATASETGRANTS, CONSENTSCOPES, TRAININGJOBS, INFERENCEJOBS)
+OURS: Final = (
+    DATACLASSES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    TRAININGJOBS,
+    INFERENCEJOBS,
+)
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", False, "Namespace")
 NODES: Final = Resource("", "v1", "nodes", False, "Node")
@@ -139,6 +149,29 @@ BUILT_IN: Final = (
     ADMISSION_POLICY_BINDINGS,
     CRDS,
 )
+
+# Of other projects, read where a job asks for RDMA or for further networks. The cluster may have none of them.
+NETWORKATTACHMENTS: Final = Resource(
+    "k8s.cni.cncf.io", "v1", "network-attachment-definitions", True, "NetworkAttachmentDefinition"
+)
+MULTINETWORKPOLICIES: Final = Resource(
+    "k8s.cni.cncf.io", "v1beta1", "multi-networkpolicies", True, "MultiNetworkPolicy"
+)
+SRIOVNETWORKS: Final = Resource("sriovnetwork.openshift.io", "v1", "sriovnetworks", True, "SriovNetwork")
+SRIOVNETWORKPOOLCONFIGS: Final = Resource(
+    "sriovnetwork.openshift.io", "v1", "sriovnetworkpoolconfigs", True, "SriovNetworkPoolConfig"
+)
+SRIOVNETWORKNODESTATES: Final = Resource(
+    "sriovnetwork.openshift.io", "v1", "sriovnetworknodestates", True, "SriovNetworkNodeState"
+)
+RESOURCECLAIMS: Final = Resource("resource.k8s.io", "v1", "resourceclaims", True, "ResourceClaim")
+RESOURCECLAIMTEMPLATES: Final = Resource(
+    "resource.k8s.io", "v1", "resourceclaimtemplates", True, "ResourceClaimTemplate"
+)
+DEVICECLASSES: Final = Resource("resource.k8s.io", "v1", "deviceclasses", False, "DeviceClass")
+
+# Of another project, written where the cluster has it.
+REPORTS: Final = Resource("openreports.io", "v1alpha1", "reports", True, "Report")
 
 _BY_KIND: Final[Mapping[tuple[str, str], Resource]] = {(r.api_version, r.kind): r for r in (*OURS, *BUILT_IN)}
 

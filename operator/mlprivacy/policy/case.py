@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from mlprivacy.api.base import Parsed
@@ -14,10 +15,12 @@ from mlprivacy.api.dataset import DatasetSpec, Use
 from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
+from mlprivacy.policy.fabric.use import Use as FabricUse
+from mlprivacy.policy.fabric.use import candidates, removed, use_of
 from mlprivacy.policy.facts import Claim, Facts
 from mlprivacy.policy.matching import covers
 from mlprivacy.policy.model import Dependency
-from mlprivacy.policy.rule import ParameterValue
+from mlprivacy.policy.rule import ParameterValue, Raised
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Case:
     datasets: tuple[UsedDataset, ...] = ()
     classes: tuple[ClassUse, ...] = ()
     consent_scope: Parsed[ConsentScopeSpec] | None = None  # an inference job's own
+    requester: str | None = None  # the user that admission stamped; None where there is no stamp
     parameters: Mapping[tuple[str, str], ParameterValue] = field(default_factory=dict)
     touched: set[Dependency] = field(default_factory=set, compare=False)
     deadlines: list[datetime] = field(default_factory=list, compare=False)
@@ -143,6 +147,39 @@ class Case:
         """A PersistentVolumeClaim of the job's namespace; remembered as something the decision rests on."""
         self.touched.add(Dependency("PersistentVolumeClaim", self.namespace, name))
         return self.facts.claims.get((self.namespace, name))
+
+    def attestation(self, key: str) -> str | None:
+        """A person's entry in the register of training; remembered as something the decision rests on."""
+        self.touched.add(Dependency("TrainingAttestations", "", key))
+        return (self.facts.attestations or {}).get(key)
+
+    @property
+    def has_attestations(self) -> bool:
+        """True when there is a register of training at all; remembered as something the decision rests on."""
+        self.touched.add(Dependency("TrainingAttestations", "", "*"))
+        return self.facts.attestations is not None
+
+    @cached_property
+    def fabric_use(self) -> FabricUse | None:
+        """How the job uses devices and further networks; None when it asks for nothing of the kind."""
+        return use_of(self)
+
+    @cached_property
+    def fabric_nodes(self) -> tuple[Mapping[str, Any], ...] | None:
+        """The nodes that may run the job with the devices it asks for; None when they are not known."""
+        return None if self.fabric_use is None else candidates(self, self.fabric_use)
+
+    @cached_property
+    def isolation(self) -> tuple[tuple[str, Raised], ...]:
+        """What keeps an RDMA device of this job from being its own, each with the id of its rule."""
+        from mlprivacy.policy.fabric.isolation import isolation_problems  # noqa: PLC0415 - it needs what stands here
+
+        return () if self.fabric_use is None else tuple(isolation_problems(self, self.fabric_use))
+
+    @cached_property
+    def rdma_removed(self) -> tuple[str, ...] | None:
+        """The RDMA resources that are taken away before the job runs; None when nothing is."""
+        return removed(self)
 
     def expires(self, moment: datetime) -> None:
         """Remember that the decision can change at ``moment`` by time alone."""

@@ -36,6 +36,14 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"{text!r} lies beyond the years 1 to 9999 in UTC") from None
 
 
+def end_at(text: str) -> datetime:
+    """The moment at which something ends, in UTC. One beyond the calendar counts as long past: it opens nothing."""
+    try:
+        return parse_time(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def later(moment: datetime, by: timedelta) -> datetime:
     """``moment`` plus ``by``, or the end of the calendar where that comes first."""
     try:

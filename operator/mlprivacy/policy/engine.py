@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 from mlprivacy.api.base import Assurance, Parsed, parse_spec
@@ -12,10 +13,11 @@ from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.api.training_job import KIND as TRAINING_JOB
 from mlprivacy.api.training_job import TrainingJobSpec
-from mlprivacy.policy import assurance
+from mlprivacy.policy import assurance, custom, exceptions
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.grounds import Grounds, grounds
 from mlprivacy.policy.model import (
     Action,
     Decision,
@@ -28,11 +30,13 @@ from mlprivacy.policy.model import (
     canonical_digest,
 )
 from mlprivacy.policy.modes import Regime
-from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs import BASELINE, Pack
+from mlprivacy.policy.people import requester_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
+from mlprivacy.policy.rules import rules_by_id
 from mlprivacy.policy.rules.network.egress import readable
-from mlprivacy.policy.standing import standing
+from mlprivacy.policy.standing import Standing, standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
 JobSpec = TrainingJobSpec | InferenceJobSpec
@@ -85,29 +89,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         return _invalid(subject, spec_digest, [(e.path, e.message) for e in job.errors])
     spec: JobSpec = job.spec
 
-    resolver = Resolver(kind, namespace, facts)
-    datasets = resolver.datasets(spec) if isinstance(spec, TrainingJobSpec) else ()
-    classes = (
-        resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
-    )
-    data_namespaces = _data_namespaces(spec, namespace)
-    under = standing(namespace, data_namespaces, facts)
-    case = Case(
-        kind=kind,
-        name=job.name,
-        namespace=namespace,
-        spec=spec,
-        facts=facts,
-        datasets=datasets,
-        classes=classes,
-        parameters=under.parameters,
-        touched=resolver.touched,
-    )
-    if isinstance(spec, InferenceJobSpec):
-        resolver.consent_of_inference(case, spec)
-        case = replace(case, consent_scope=_own_scope(case, spec, resolver))
-    for text in resolver.expiries:
-        case.expires(parse_time(text))
+    case, resolver, under = _resolved(kind, job, spec, facts)
 
     holds = [*under.problems, *resolver.problems]
     holds += [
@@ -126,6 +108,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     )
     findings = [_finding_of_hold(h) for h in holds]
     obligations: list[Obligation] = []
+    excepted = exceptions.of_case(case, under.terms)
     for rule in under.rules[kind]:
         raised: list[Raised] = []
         for item in rule.check(case):
@@ -134,9 +117,12 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
             else:
                 raised.append(item)
         if raised:  # usually there is nothing, which needs no look at packs and policies
-            findings += _found(rule, raised, under.regime, under.packs)
+            found = _found(rule, raised, under.regime, under.packs, facts.now)
+            findings += excepted.findings(rule.id, zip(raised, found, strict=True))
+    if under.regime is not None:
+        findings += custom.findings(case, under.custom, under.regime)
 
-    ordered = tuple(sorted(findings, key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
+    ordered = tuple(sorted(_without_doubles(findings), key=lambda f: (-f.action.rank, f.rule, f.path, f.message)))
     verdict = _verdict(ordered)
     return Decision(
         verdict=verdict,
@@ -150,6 +136,83 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         dependencies=frozenset(case.touched),
         valid_until=min(case.deadlines, default=None),
     )
+
+
+def custom_asked(raw: Mapping[str, Any], facts: Facts) -> custom.Asked | None:
+    """The custom rules that apply to this job and the document they are evaluated over; None when there are none.
+
+    Adapters have them evaluated and put the outcomes into ``facts.custom``. Never raises on the content of ``raw``.
+    """
+    if raw.get("kind") not in ("TrainingJob", "InferenceJob"):
+        return None
+    if not any(policy.spec is not None and policy.spec.custom for policy in facts.policies):
+        return None  # before anything of the job is read
+    kind, job = parse_job(raw)
+    if job.spec is None:
+        return None
+    case, _, under = _resolved(kind, job, job.spec, facts)
+    if not under.custom:
+        return None
+    rules = tuple(custom.Expression(item.key, item.rule.expression) for item in under.custom)
+    return custom.Asked(rules, custom.document(case, raw))
+
+
+def grounds_of(raw: Mapping[str, Any], facts: Facts) -> Grounds:
+    """The packs and the parameters in force for this job, for people; nothing for a job that can not be read.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind, job = parse_job(raw)
+    if job.spec is None:
+        return Grounds()
+    namespace = job.namespace or "default"
+    return grounds(standing(namespace, _data_namespaces(job.spec, namespace), facts), facts, kind)
+
+
+def rules_in_force(raw: Mapping[str, Any], facts: Facts) -> tuple[Rule, ...]:
+    """The rules that judge this job: the baseline, and those that a pack asks for. None for a spec that is unreadable.
+
+    Raises:
+        ValueError: when ``raw`` is neither a TrainingJob nor an InferenceJob.
+    """
+    kind, job = parse_job(raw)
+    return () if job.spec is None else _resolved(kind, job, job.spec, facts)[2].rules[kind]
+
+
+def _resolved(
+    kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[Any], spec: JobSpec, facts: Facts
+) -> tuple[Case, Resolver, Standing]:
+    """The job with what it refers to, and what it stands under."""
+    namespace = job.namespace or "default"
+    resolver = Resolver(kind, namespace, facts)
+    datasets = resolver.datasets(spec) if isinstance(spec, TrainingJobSpec) else ()
+    classes = (
+        resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
+    )
+    data_namespaces = _data_namespaces(spec, namespace)
+    under = standing(namespace, data_namespaces, facts)
+    case = Case(
+        kind=kind,
+        name=job.name,
+        namespace=namespace,
+        spec=spec,
+        facts=facts,
+        datasets=datasets,
+        classes=classes,
+        requester=requester_of(job.raw),
+        parameters=under.parameters,
+        touched=resolver.touched,
+    )
+    if isinstance(spec, InferenceJobSpec):
+        resolver.consent_of_inference(case, spec)
+        case = replace(case, consent_scope=_own_scope(case, spec, resolver))
+    for text in resolver.expiries:
+        case.expires(parse_time(text))
+    case.touched.update(under.rests_on)
+    for moment in under.changes[kind]:
+        case.expires(moment)
+    return case, resolver, under
 
 
 def required_assurance(case: Case) -> Assurance:
@@ -191,18 +254,27 @@ def _finding_of_hold(raised: Raised) -> Finding:
     )
 
 
-def _found(rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack]) -> Iterator[Finding]:
+def _found(
+    rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack], now: datetime
+) -> Iterator[Finding]:
     """What one rule raised, as findings under the regime's mode."""
     asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
+    # The pack that asks for most comes first; of those that ask for the same, a law before the baseline.
+    asking.sort(key=lambda a: (-a[1].action_at(now, rule.action).rank, a[0] == BASELINE, a[0]))
+    names = tuple(name for name, _ in asking)
     citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
     # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
-    action, policy = regime.action(rule) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
+    action, policy = regime.action(rule, now) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
     for item in raised:
         effective = action
         if item.hold and action is Action.DENY:
             effective = Action.HOLD
         if item.boundary and effective.rank < Action.HOLD.rank:
             effective = Action.HOLD
+        if item.note and effective.rank > Action.WARN.rank:
+            effective = Action.WARN
+        if item.reason is Reason.RECORDED:
+            effective = Action.EVIDENCE  # it says nothing against the job, whatever a policy makes of the rule
         yield Finding(
             rule=rule.id,
             action=effective,
@@ -211,10 +283,38 @@ def _found(rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: I
             message=item.message,
             remedy=item.remedy or rule.remedy,
             citations=citations,
-            pack=asking[0][0] if asking else "baseline",
+            pack=names[0] if names else BASELINE,
+            packs=names,
             policy=policy,
             private=item.private,
         )
+
+
+def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings without those of which another rule says enough at the same path, at least as strictly.
+
+    So no finding is left out that is stricter than the one that stands for it, whatever softened either of them.
+    """
+    known = rules_by_id()
+    refined = {f.rule: known[f.rule].refines for f in findings if f.rule in known and known[f.rule].refines}
+    yielding = {f.rule: known[f.rule].yields_to for f in findings if f.rule in known and known[f.rule].yields_to}
+    if not refined and not yielding:
+        yield from findings
+        return
+    strictest: dict[tuple[str | None, str], int] = {}
+    fine: dict[tuple[str | None, str], int] = {}
+    for item in findings:
+        here = (item.rule, item.path)
+        strictest[here] = max(strictest.get(here, -1), item.action.rank)
+        if item.rule in refined:
+            there = (refined[item.rule], item.path)
+            fine[there] = max(fine.get(there, -1), item.action.rank)
+    for item in findings:
+        weaker = strictest.get((refined.get(item.rule), item.path), -1) > item.action.rank
+        later = strictest.get((yielding.get(item.rule), item.path), -1) >= item.action.rank
+        said = fine.get((item.rule, item.path), -1) >= item.action.rank
+        if not weaker and not later and not said:
+            yield item
 
 
 def _verdict(findings: Iterable[Finding]) -> Verdict:
@@ -230,6 +330,7 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
     memory = False
     ttl: int | None = None
     regions: set[str] | None = None
+    rdma: set[str] | None = None
     for item in obligations:
         match item.demand:
             case Demand.EGRESS:
@@ -241,6 +342,8 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
             case Demand.REGIONS:
                 names = {n for n in str(item.value).split(",") if n}
                 regions = names if regions is None else regions & names
+            case Demand.RDMA:
+                rdma = (rdma or set()) | {n for n in str(item.value).split(",") if n}
     allow = tuple(e for e in case.words("egress", "allow") if readable(e)) if egress == "Allowlist" else ()
     return Obligations(
         egress=egress or "Sealed",
@@ -248,6 +351,7 @@ def _fold(obligations: Iterable[Obligation], case: Case) -> Obligations:
         scratch_in_memory=memory,
         ttl_seconds=ttl,
         regions=None if regions is None else tuple(sorted(regions)),
+        rdma_removed=None if rdma is None else tuple(sorted(rdma)),
     )
 
 

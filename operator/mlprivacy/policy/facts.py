@@ -12,8 +12,11 @@ from mlprivacy.api.consent_scope import ConsentScopeSpec
 from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
-from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.custom import Key, Outcome
+from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
+from mlprivacy.policy.packs import Pack, built_in_packs, built_in_shelf
 
 
 class Capability(StrEnum):
@@ -46,7 +49,9 @@ class Facts:
     """What is known at ``now``. An absent key means *not known to exist*, which holds a job, never allows it.
 
     ``namespaces`` maps a name to its labels. ``visible_datasets`` are the ``namespace/name`` that the job's namespace
-    may know of; only these are ever suggested.
+    may know of; only these are ever suggested. ``audit_retention_days`` is how long the installation promises to keep
+    its audit log (0: it keeps none), ``attestations`` maps a requester's key (``policy.people``) to the day until which
+    its privacy training counts; None of either is *not known*.
     """
 
     now: datetime
@@ -56,7 +61,13 @@ class Facts:
     grants: Mapping[str, tuple[Parsed[DatasetGrantSpec], ...]] = field(default_factory=dict)
     consent_scopes: Mapping[tuple[str, str], Parsed[ConsentScopeSpec]] = field(default_factory=dict)
     policies: tuple[Parsed[PrivacyPolicySpec], ...] = ()
+    exceptions: tuple[Parsed[PolicyExceptionSpec], ...] = ()  # those that name this very job
     packs: Mapping[str, Pack] = field(default_factory=built_in_packs)
+    bad_packs: Mapping[str, str] = field(default_factory=lambda: built_in_shelf().bad)  # of users: name and why not
     claims: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
+    fabric: Fabric = UNKNOWN  # devices and further networks, for jobs that ask for any
     visible_datasets: tuple[str, ...] = ()
     capabilities: frozenset[Capability] = IN_FORCE
+    audit_retention_days: int | None = None
+    attestations: Mapping[str, str] | None = None
+    custom: Mapping[Key, Outcome] = field(default_factory=dict)  # of custom rules; one that is not there has no answer

@@ -12,8 +12,12 @@ from mlprivacy.api.consent_scope import ConsentScopeSpec
 from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.fabric.asks import Asks, asks_of
+from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
 from mlprivacy.policy.facts import IN_FORCE, Capability, Claim, Facts
+from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.resolve import find_grant
 
 MAX_REFERENCES = 64  # names of one kind that are followed; the schema allows fewer, raw objects may hold more
@@ -40,8 +44,23 @@ class Lookup(Protocol):
     def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
         """All PrivacyPolicies."""
 
+    def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
+        """The PolicyExceptions that name this very job."""
+
+    def packs(self) -> Shelf:
+        """The packs there are; the same object until they change."""
+
     def claim(self, namespace: str, name: str) -> Claim | None:
         """A PersistentVolumeClaim."""
+
+    def audit_retention_days(self) -> int | None:
+        """How long the installation promises to keep its audit log."""
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """Until when each person's privacy training counts; None when there is no register."""
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """What is known of the devices and further networks that a job of this namespace asks for."""
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """``namespace/name`` of every Dataset that a job of this kind in this namespace may know of."""
@@ -96,6 +115,11 @@ def claims_of(template: Any) -> Iterator[str]:
             yield name
 
 
+def asks_further(raw: Mapping[str, Any]) -> bool:
+    """True when objects of the fabric decide over this raw job: it asks for RDMA devices or further networks."""
+    return asks_of(_mapping(raw.get("spec")).get("template"), "").looks_further
+
+
 def select_facts(
     raw: Mapping[str, Any],
     lookup: Lookup,
@@ -121,6 +145,8 @@ def select_facts(
     data_classes: dict[str, Parsed[DataClassSpec]] = {}
     consent_scopes: dict[tuple[str, str], Parsed[ConsentScopeSpec]] = {}
     grants = {name: tuple(given) for name in sorted(owners - {asked.namespace}) if (given := lookup.grants(name))}
+    shelf = lookup.packs()
+    asks = asks_of(_mapping(raw.get("spec")).get("template"), asked.namespace)
     facts = Facts(
         now=now,
         namespaces=namespaces,
@@ -129,12 +155,20 @@ def select_facts(
         datasets=datasets,
         consent_scopes=consent_scopes,
         policies=tuple(lookup.policies()),
+        packs=shelf.packs,
+        bad_packs=shelf.bad,
+        exceptions=tuple(
+            lookup.exceptions(asked.kind, asked.namespace, _text(_mapping(raw.get("metadata")).get("name")))
+        ),
         claims={
             (asked.namespace, name): claim
             for name in asked.claims
             if (claim := lookup.claim(asked.namespace, name)) is not None
         },
+        fabric=lookup.fabric(asks, asked.namespace) if asks.looks_further else UNKNOWN,
         capabilities=capabilities,
+        audit_retention_days=lookup.audit_retention_days(),
+        attestations=lookup.attestations(),
     )
     classes = dict.fromkeys(asked.data_classes)
     scopes: dict[tuple[str, str], None] = {}

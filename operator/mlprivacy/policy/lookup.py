@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from mlprivacy.api.base import Parsed, parse_spec
@@ -11,11 +11,19 @@ from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.exceptions import is_for
+from mlprivacy.policy.fabric.asks import Asks
+from mlprivacy.policy.fabric.objects import CLUSTER_SCOPED as FABRIC_CLUSTER_SCOPED
+from mlprivacy.policy.fabric.objects import Fabric, select
 from mlprivacy.policy.facts import Claim
 from mlprivacy.policy.gather import claim_fact, granted_datasets
+from mlprivacy.policy.pack_check import is_pack, shelf_of
+from mlprivacy.policy.packs import Shelf
+from mlprivacy.policy.people import attestations_of, is_register
 
-CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PrivacyPolicy"})
+CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PolicyException", "PrivacyPolicy"}) | FABRIC_CLUSTER_SCOPED
 
 
 class ObjectLookup:
@@ -25,9 +33,23 @@ class ObjectLookup:
     namespace and name the last one counts. ``apiVersion`` is not looked at.
     """
 
-    def __init__(self, objects: Iterable[Mapping[str, Any]], *, default_namespace: str = "default") -> None:
+    def __init__(
+        self,
+        objects: Iterable[Mapping[str, Any]],
+        *,
+        default_namespace: str = "default",
+        operator_namespace: str = "mlprivacy-system",
+        audit_retention_days: int | None = None,
+        complete: Collection[str] = (),
+    ) -> None:
+        """`complete` are kinds of which these are all objects: of others none among them means *not known*."""
+        self._complete = frozenset(complete)
+        self._operator_namespace = operator_namespace
+        self._audit_retention_days = audit_retention_days
+        self._attestations: tuple[Mapping[str, str] | None] | None = None
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
+        self._shelf: Shelf | None = None
         for obj in objects:
             metadata = obj.get("metadata")
             meta = metadata if isinstance(metadata, Mapping) else {}
@@ -66,10 +88,47 @@ class ObjectLookup:
         """All PrivacyPolicies."""
         return cast("Sequence[Parsed[PrivacyPolicySpec]]", self._all("PrivacyPolicy", ""))
 
+    def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
+        """The PolicyExceptions that name this very job."""
+        return [e for e in self._all("PolicyException", "") if is_for(e, kind, namespace, name)]
+
+    def packs(self) -> Shelf:
+        """The built-in packs, and those in labelled ConfigMaps: which namespace is the operator's is not known here."""
+        if self._shelf is None:
+            self._shelf = shelf_of(
+                raw for (kind, _, _), raw in self._raw.items() if kind == "ConfigMap" and is_pack(raw)
+            )
+        return self._shelf
+
     def claim(self, namespace: str, name: str) -> Claim | None:
         """A PersistentVolumeClaim, or None."""
         raw = self._raw.get(("PersistentVolumeClaim", namespace, name))
         return None if raw is None else claim_fact(raw)
+
+    def fabric(self, asks: Asks, namespace: str) -> Fabric:
+        """Devices and further networks. A kind of which no object is given is not known, unless it is complete."""
+
+        def source(kind: str) -> list[Mapping[str, Any]] | None:
+            found = [raw for (k, _, _), raw in self._raw.items() if k == kind]
+            return found or ([] if kind in self._complete else None)
+
+        return select(asks, namespace, source)
+
+    def audit_retention_days(self) -> int | None:
+        """What the installation promises, as it was given; no object says it."""
+        return self._audit_retention_days
+
+    def attestations(self) -> Mapping[str, str] | None:
+        """The entries of the labelled ConfigMaps of the operator's namespace; None when there is none."""
+        if self._attestations is None:
+            self._attestations = (
+                attestations_of(
+                    raw
+                    for (kind, namespace, _), raw in self._raw.items()
+                    if kind == "ConfigMap" and namespace == self._operator_namespace and is_register(raw)
+                ),
+            )
+        return self._attestations[0]
 
     def visible_datasets(self, namespace: str, kind: str) -> Sequence[str]:
         """The Datasets of this namespace and those granted to it."""

@@ -60,14 +60,17 @@ class Finding:
     message: str
     remedy: str
     citations: tuple[str, ...] = ()
-    pack: str | None = None
+    pack: str | None = None  # of the packs that ask for the rule, the one that asks for the strictest action
     policy: str | None = None
     private: bool = False
+    packs: tuple[str, ...] = ()  # all packs that ask for the rule, the strictest first
+    exception: str | None = None  # the PolicyException that turned a refusal into this
 
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""
         law = f" [{', '.join(self.citations)}]" if self.citations else ""
-        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}. To fix it: {self.remedy.rstrip('.')}."
+        accepted = f" Accepted for a while by the PolicyException {self.exception}." if self.exception else ""
+        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}.{accepted} To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:
         """For status, JSON and audit; texts are cut to what a status can hold."""
@@ -83,6 +86,10 @@ class Finding:
             out["citations"] = list(self.citations)
         if self.pack:
             out["pack"] = self.pack
+        if len(self.packs) > 1:
+            out["packs"] = list(self.packs)
+        if self.exception:
+            out["exception"] = self.exception
         return out
 
 
@@ -93,6 +100,7 @@ class Demand(StrEnum):
     SCRATCH = "scratch"  # value: Memory
     TTL = "ttlSeconds"  # value: seconds at most
     REGIONS = "regions"  # value: comma-separated exact names
+    RDMA = "rdma"  # value: comma-separated names of the RDMA resources to take away, with every further network
 
 
 @dataclass(frozen=True)
@@ -112,20 +120,27 @@ class Obligations:
     scratch_in_memory: bool = False
     ttl_seconds: int | None = None
     regions: tuple[str, ...] | None = None
+    rdma_removed: tuple[str, ...] | None = None  # None: the job keeps what it asks for
 
     def as_dict(self) -> dict[str, Any]:
         """For the digest, JSON and audit."""
-        return {
+        out: dict[str, Any] = {
             "egress": self.egress,
             "egressAllow": list(self.egress_allow),
             "scratchInMemory": self.scratch_in_memory,
             "ttlSeconds": self.ttl_seconds,
             "regions": None if self.regions is None else list(self.regions),
         }
+        if self.rdma_removed is not None:  # only then, so that the digest of every other job is what it was
+            out["rdmaRemoved"] = list(self.rdma_removed)
+        return out
 
 
 class Dependency(NamedTuple):
     """One object the decision rests on; ``name`` is ``*`` for all of a kind in a namespace.
+
+    Of DatasetGrants it is what they would grant, as ``Dataset/visits``: any grant of it decides, there or not. Of
+    TrainingAttestations it is the key of a person.
 
     A tuple, because each decision makes and hashes a score of them.
     """
@@ -159,6 +174,11 @@ class Decision:
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that a person sees and that do not stop the job."""
         return tuple(f for f in self.findings if f.action is Action.WARN)
+
+    @property
+    def exceptions(self) -> tuple[str, ...]:
+        """Names of the PolicyExceptions without which it would be a refusal."""
+        return tuple(sorted({f.exception for f in self.findings if f.exception}))
 
     def as_dict(self) -> dict[str, Any]:
         """The canonical decision, without time, so that the same facts give the same digest."""

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 from mlprivacy.api.base import FieldError
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
-from mlprivacy.policy.packs import Pack, built_in_packs
+from mlprivacy.policy.packs import Shelf, built_in_shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
 
-def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
-    """Rules and parameters that can not be: a policy with one would hold every job under it, so it is refused."""
+def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None = None) -> tuple[FieldError, ...]:
+    """Rules and parameters that can not be: a policy with one would hold every job under it, so it is refused.
+
+    ``expressions`` are those of its custom rules that can not be compiled, with the reason.
+    """
     known = ", ".join(sorted(rules_by_id()))
     errors = [
         FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule; choose among {known}")
@@ -30,25 +33,26 @@ def policy_errors(spec: PrivacyPolicySpec) -> tuple[FieldError, ...]:
                 problem.why if known_here else f"{problem.why}; choose among {', '.join(sorted(same_rule))}",
             )
         )
+    errors += [
+        FieldError(f"spec.custom[{index}].expression", f"can not be compiled: {expressions[rule.expression]}")
+        for index, rule in enumerate(spec.custom)
+        if expressions and rule.expression in expressions
+    ]
     return tuple(errors)
 
 
-def policy_warnings(spec: PrivacyPolicySpec, packs: Mapping[str, Pack] | None = None) -> tuple[FieldError, ...]:
+def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tuple[FieldError, ...]:
     """What can be mended without changing the policy (a pack may be installed later), and holds jobs until then."""
-    installed = built_in_packs() if packs is None else packs
-    found = [
-        FieldError(
-            f"spec.packs[{index}].name",
-            f"the pack {ref.name} is not installed (there are: {', '.join(sorted(installed))}); jobs under this policy "
-            "hold until it is",
+    there = built_in_shelf() if shelf is None else shelf
+    found = []
+    for index, ref in enumerate(spec.packs):
+        if ref.name in there.packs:
+            continue
+        known = ", ".join(sorted(there.packs))
+        why = (
+            f"the pack {ref.name} can not be used ({there.bad[ref.name]}); jobs under this policy hold until it can"
+            if ref.name in there.bad
+            else f"the pack {ref.name} is not installed (there are: {known}); jobs under this policy hold until it is"
         )
-        for index, ref in enumerate(spec.packs)
-        if ref.name != "baseline" and ref.name not in installed
-    ]
-    if spec.custom:
-        found.append(
-            FieldError(
-                "spec.custom", "custom rules are not evaluated yet; jobs under this policy hold while it has any"
-            )
-        )
+        found.append(FieldError(f"spec.packs[{index}].name", why))
     return tuple(found)

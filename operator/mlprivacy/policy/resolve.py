@@ -63,7 +63,6 @@ class Resolver:
         self.problems: list[Raised] = []
         self.touched: set[Dependency] = {
             Dependency("Namespace", "", namespace),
-            Dependency("PrivacyPolicy", "", "*"),
         }
         self.expiries: list[str] = []
 
@@ -75,12 +74,10 @@ class Resolver:
     def _dataset(self, index: int, asked: DatasetUse, purpose: str) -> UsedDataset | None:
         owner = asked.namespace or self.namespace
         path = f"spec.datasets[{index}].name"
-        self.touched.update(
-            (Dependency("Dataset", owner, asked.name), Dependency("Namespace", "", owner)),
-        )
+        self.touched.add(Dependency("Namespace", "", owner))
         chosen: tuple[Parsed[DatasetGrantSpec], GrantTo] | None = None
         if owner != self.namespace:
-            self.touched.add(Dependency("DatasetGrant", owner, "*"))
+            self.touched.add(Dependency("DatasetGrant", owner, f"Dataset/{asked.name}"))
             grants = list(
                 find_grant(
                     self.facts,
@@ -108,6 +105,8 @@ class Resolver:
             if len(grants) > 1:
                 chosen = max(grants, key=lambda g: (*self._fit(g[1], asked, purpose), *_freedom(g[0])))
             self._rely_on(chosen[0], path, f"{owner}/{asked.name}")
+        # Not before it is granted: what comes and goes where the job may not look must not be told by a new decision.
+        self.touched.add(Dependency("Dataset", owner, asked.name))
         dataset = self.facts.datasets.get((owner, asked.name))
         if dataset is None:
             self.problems.append(
@@ -216,11 +215,7 @@ class Resolver:
         name = spec.consent_scope.name
         if owner != self.namespace:
             self.touched.update(
-                (
-                    Dependency("Namespace", "", owner),
-                    Dependency("DatasetGrant", owner, "*"),
-                    Dependency("ConsentScope", owner, name),
-                )
+                (Dependency("Namespace", "", owner), Dependency("DatasetGrant", owner, f"ConsentScope/{name}"))
             )
             grants = [
                 grant

@@ -47,6 +47,7 @@ class Raised:
     hold: bool = False
     private: bool = False
     boundary: bool = False
+    note: bool = False  # tells a person what is done; it never stops a job
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Rule:
     parameters: tuple[Parameter, ...] = ()
     applies_to: frozenset[str] = frozenset({"TrainingJob", "InferenceJob"})
     baseline: bool = True  # on without any pack
+    refines: str | None = None  # the rule whose finding at the same path this one says better
+    yields_to: str | None = None  # the rule whose finding at the same path comes first: mend that, then look again
 
     def parameter(self, name: str) -> Parameter | None:
         """The parameter called ``name``, or None."""
@@ -86,6 +89,16 @@ def missing(
 ) -> Raised:
     """A fact the rule needs and does not have: Hold, never Allow."""
     return Raised(path, message, remedy, reason=reason, hold=True, private=private)
+
+
+def record(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
+    """What a rule of action Evidence writes down; it says nothing against the job."""
+    return Raised(path, message, remedy, reason=Reason.RECORDED, private=private)
+
+
+def note(path: str, message: str, remedy: str | None = None) -> Raised:
+    """Something that is done to the job and that its author should know: a warning at most."""
+    return Raised(path, message, remedy, note=True)
 
 
 def oblige(demand: Demand, value: str | int) -> Obligation:

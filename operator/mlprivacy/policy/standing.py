@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from mlprivacy.api.base import Mode, Parsed
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
+from mlprivacy.policy import custom, exceptions
 from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
-from mlprivacy.policy.packs import Pack
+from mlprivacy.policy.packs import BASELINE, Pack, built_in_packs
 from mlprivacy.policy.parameters import BadParameter, strictest_of
 from mlprivacy.policy.rule import ParameterValue, Raised, Rule, missing
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
 REMEMBERED: Final = 128  # combinations of namespaces under one set of policies
+_KINDS: Final = ("TrainingJob", "InferenceJob")
+_POLICIES: Final = Dependency("PrivacyPolicy", "", "*")  # those that select one of the namespaces, now or later
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +33,19 @@ class Standing:
 
     policies: tuple[Parsed[PrivacyPolicySpec], ...]
     available: Mapping[str, Pack]
+    bad_packs: Mapping[str, str]
     labels: tuple[dict[str, str] | None, ...]
     regime: Regime | None
     mode: Mode | None
     problems: tuple[Raised, ...]  # those of the regime, then those of the packs
-    packs: tuple[Pack, ...]
+    packs: tuple[Pack, ...]  # those in force: what the policies name, then the baseline
     rules: Mapping[str, tuple[Rule, ...]]  # by the kind of job
+    rests_on: frozenset[Dependency]  # the policies, and the packs of users that they name, there or not
+    changes: Mapping[str, tuple[datetime, ...]]  # by the kind of job: when a rule's action changes by date alone
     parameters: Mapping[tuple[str, str], ParameterValue]
     bad: tuple[BadParameter, ...]
+    terms: exceptions.Terms  # of PolicyExceptions
+    custom: tuple[custom.Standing, ...] = ()
 
 
 _known: dict[tuple[str, ...], Standing] = {}  # by the namespaces; the latest of each
@@ -53,6 +63,7 @@ def standing(namespace: str, data: Iterable[str], facts: Facts) -> Standing:
         found is not None
         and found.policies is facts.policies
         and found.available is facts.packs
+        and found.bad_packs is facts.bad_packs
         and all(facts.namespaces.get(name) == labels for name, labels in zip(names, found.labels, strict=True))
     ):
         return found
@@ -68,23 +79,26 @@ def _make(names: tuple[str, ...], facts: Facts) -> Standing:
     labels = tuple(None if (here := facts.namespaces.get(name)) is None else dict(here) for name in names)
     regime, problems = _regime(names[0], names[1:], facts)
     packs, pack_problems = _packs(regime.policies if regime else (), facts)
-    rules = _active_rules(packs)
+    rules = _active_rules(packs, regime.policies if regime else ())
     parameters, bad = strictest_of(
         all_rules(), [_sources(group, facts) for group in (regime.per_namespace if regime else ())]
     )
     return Standing(
         policies=facts.policies,
         available=facts.packs,
+        bad_packs=facts.bad_packs,
         labels=labels,
         regime=regime,
         mode=regime.mode if regime else None,
         problems=(*problems, *pack_problems),
         packs=tuple(packs),
-        rules={
-            kind: tuple(rule for rule in rules if kind in rule.applies_to) for kind in ("TrainingJob", "InferenceJob")
-        },
+        rules={kind: tuple(rule for rule in rules if kind in rule.applies_to) for kind in _KINDS},
+        rests_on=_named(regime.policies) | {_POLICIES} if regime else frozenset(),
+        changes={kind: _changes(packs, [rule.id for rule in rules if kind in rule.applies_to]) for kind in _KINDS},
         parameters=parameters,
         bad=bad,
+        terms=exceptions.terms_of(regime.per_namespace if regime else ()),
+        custom=custom.applying(regime.policies) if regime else (),
     )
 
 
@@ -136,7 +150,7 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
             groups[tuple(p.name for p in here)] = here
         if not here:
             bare.append(label)
-    return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values())), problems
+    return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values()), facts.packs), problems
 
 
 def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple[list[Pack], list[Raised]]:
@@ -146,10 +160,20 @@ def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple
         if policy.spec is None:
             continue
         for ref in policy.spec.packs:
-            if ref.name == "baseline":
+            if ref.name == BASELINE:
                 continue
             if ref.name in facts.packs:
                 packs[ref.name] = facts.packs[ref.name]
+            elif ref.name in facts.bad_packs:
+                problems.append(
+                    missing(
+                        "metadata.namespace",
+                        f"the policy {policy.name} names the pack {ref.name}, which can not be used: "
+                        f"{facts.bad_packs[ref.name]}",
+                        f"ask the privacy office to mend the ConfigMap {ref.name} of the pack",
+                        reason=Reason.INVALID_POLICY,
+                    )
+                )
             else:
                 problems.append(
                     missing(
@@ -169,15 +193,8 @@ def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple
                     reason=Reason.INVALID_POLICY,
                 )
             )
-        if policy.spec.custom:
-            problems.append(
-                missing(
-                    "metadata.namespace",
-                    f"the policy {policy.name} has custom rules, which are not evaluated yet",
-                    "ask the privacy office to leave custom out of the policy",
-                    reason=Reason.NOT_ENFORCED_HERE,
-                )
-            )
+    if BASELINE in facts.packs:
+        packs[BASELINE] = facts.packs[BASELINE]
     return list(packs.values()), problems
 
 
@@ -191,6 +208,20 @@ def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> lis
     ]
 
 
-def _active_rules(packs: Iterable[Pack]) -> tuple[Rule, ...]:
+def _active_rules(packs: Iterable[Pack], policies: Iterable[Parsed[PrivacyPolicySpec]]) -> tuple[Rule, ...]:
+    """The rules that the baseline, a pack in force or an override of a policy switches on."""
     asked = {line.id for pack in packs for line in pack.rules}
+    asked |= {override.id for policy in policies if policy.spec is not None for override in policy.spec.rules}
     return tuple(rule for rule in all_rules() if rule.baseline or rule.id in asked)
+
+
+def _named(policies: Iterable[Parsed[PrivacyPolicySpec]]) -> frozenset[Dependency]:
+    """The packs of users that these policies name; built-in ones never change under a running process."""
+    named = {ref.name for policy in policies if policy.spec is not None for ref in policy.spec.packs}
+    return frozenset(Dependency("Pack", "", name) for name in named - built_in_packs().keys())
+
+
+def _changes(packs: Iterable[Pack], rules: Iterable[str]) -> tuple[datetime, ...]:
+    """When the action of one of these rules changes by date alone, earliest first."""
+    wanted = frozenset(rules)
+    return tuple(sorted({moment for pack in packs for rule, moment in pack.changes() if rule in wanted}))

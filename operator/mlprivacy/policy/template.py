@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from mlprivacy.api.names import GROUP, MOUNT_LOG, MOUNT_RUN, RESERVED_PREFIX, SEALED_PREFIX, UID_SIDECAR
+from mlprivacy.policy.fabric.asks import NETWORKS
 
 Shape = Mapping[str, Any]  # field -> ANY | Shape | [Shape] | check function
 ANY = True
@@ -156,7 +157,11 @@ _WHY: Mapping[str, str] = {
 
 
 def check_template(
-    template: Mapping[str, Any], *, extended_resources: Sequence[str] = (), annotation_domains: Sequence[str] = ()
+    template: Mapping[str, Any],
+    *,
+    extended_resources: Sequence[str] = (),
+    annotation_domains: Sequence[str] = (),
+    networks: bool = False,
 ) -> Iterator[Problem]:
     """Everything about the template that is not accepted.
 
@@ -164,6 +169,7 @@ def check_template(
         template: the raw pod template.
         extended_resources: names of extended resources that may be asked for, such as nvidia.com/gpu.
         annotation_domains: what may stand before the slash of an annotation's key, exact.
+        networks: True where the annotation of further networks is judged by the rules of the family rdma.
     """
     yield from _unlisted(template, TEMPLATE, "spec.template")
     spec = template.get("spec")
@@ -172,7 +178,7 @@ def check_template(
             "spec.template.spec.containers", "the template has no container", "add the container that does the work"
         )
         return
-    yield from _annotations(template, annotation_domains)
+    yield from _annotations(template, annotation_domains, networks)
     names: set[str] = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(_items(spec.get(group))):
@@ -234,7 +240,7 @@ def _prune(value: Any, shape: Any) -> Any:
     return {k: _prune(v, shape[k]) for k, v in value.items() if k in shape}
 
 
-def _annotations(template: Mapping[str, Any], domains: Sequence[str]) -> Iterator[Problem]:
+def _annotations(template: Mapping[str, Any], domains: Sequence[str], networks: bool) -> Iterator[Problem]:
     """Runtimes, network plugins and meshes read annotations, so these too are an allow-list."""
     metadata = template.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, (dict, Mapping)) else None
@@ -242,6 +248,8 @@ def _annotations(template: Mapping[str, Any], domains: Sequence[str]) -> Iterato
         yield Problem("spec.template.metadata.annotations", "must be an object", "write it as an object")
         return
     for key in annotations or ():
+        if networks and key == NETWORKS:
+            continue
         shown = str(key)[:100]
         domain = str(key).split("/", 1)[0] if "/" in str(key) else ""
         if domain == GROUP or domain.endswith(("kubernetes.io", "k8s.io", "cncf.io", f".{GROUP}")):

@@ -171,6 +171,32 @@ def test_a_policy_with_an_unknown_rule_is_refused(lab) -> None:
     assert "spec.rules[0].id: purpose-limitations is no rule; choose among" in refused.stderr
 
 
+def test_a_custom_rule_is_compiled_when_it_is_applied_and_refuses_jobs_from_then_on(lab, job) -> None:
+    def policy(expression: str) -> dict:
+        rule = {"id": "no-risky-names", "expression": expression, "message": "Not under this name.", "remedy": "rename"}
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": "research"}}
+        spec = {"namespaceSelector": selector, "custom": [rule]}
+        metadata = {"name": "own-rules"}
+        return {"apiVersion": "mlprivacy.dev/v1alpha1", "kind": "PrivacyPolicy", "metadata": metadata, "spec": spec}
+
+    wrong = lab.cluster.apply(policy("job.metadata.name != "), check=False)
+    assert "spec.custom[0].expression: can not be compiled: at 1:22: Syntax error" in wrong.stderr
+    nothing = lab.cluster.apply(policy("jobs.metadata.name != 'x'"), check=False)
+    assert "undeclared reference to 'jobs.metadata.name'" in nothing.stderr
+
+    lab.cluster.apply(policy("!job.metadata.name.startsWith('risky')"))
+    try:
+
+        def refused() -> bool:
+            done = lab.cluster.kubectl("create", "--dry-run=server", "-f", "-", input=job("risky-one"), check=False)
+            return "custom/no-risky-names" in done.stderr and "Not under this name" in done.stderr
+
+        eventually(refused, "a job refused by the custom rule")
+        lab.cluster.kubectl("create", "--dry-run=server", "-f", "-", input=job("tame-one"))
+    finally:
+        lab.cluster.kubectl("delete", "privacypolicies.mlprivacy.dev", "own-rules")
+
+
 # --- pods -----------------------------------------------------------------------------------------------------------
 
 

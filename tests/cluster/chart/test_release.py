@@ -119,7 +119,7 @@ def test_after_uninstall_a_pod_can_be_created_in_every_namespace(release: Releas
     release.helm("uninstall", "mlprivacy", "--wait")
 
     assert release.names(CLUSTER_SCOPED) == set()
-    assert len(release.names("customresourcedefinitions")) == 7  # crds.keep
+    assert len(release.names("customresourcedefinitions")) == 8  # crds.keep
     for namespace in (governed, free, "default", "kube-system", NAMESPACE):
         body = pod(**{"mlprivacy.dev/rendered": "training"})
         eventually(lambda ns=namespace, b=body: create(cluster, ns, b).returncode == 0, f"a pod in {namespace}")
@@ -186,7 +186,7 @@ def test_a_second_install_takes_up_kept_definitions(release: Release, ways: Any)
 
     release.upgrade(ways["outside"])
 
-    assert len(release.names("customresourcedefinitions")) == 7
+    assert len(release.names("customresourcedefinitions")) == 8
 
 
 def test_every_guard_compiles_on_this_api_server(release: Release, ways: Any) -> None:

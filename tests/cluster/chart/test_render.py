@@ -331,3 +331,20 @@ def test_every_process_is_started_with_options_it_has(render: Any, way: str) -> 
             assert command is not None, f"{name} starts `mlprivacy {word}`"
             known = {option for parameter in command.params for option in parameter.opts}
             assert {option.split("=")[0] for option in options} <= known, name
+
+
+@pytest.mark.parametrize("install", [True, False])
+def test_the_classes_that_ship_are_made_only_where_asked_and_with_no_more_rights(
+    helm: Any, ways: Any, install: bool
+) -> None:
+    done = helm("template", values={**ways["inside"], "dataClasses": {"install": install}})
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    rules = [
+        r for r in named(objects, "ClusterRole", "mlprivacy-controller")["rules"] if r["resources"] == ["dataclasses"]
+    ]
+    assert [(r["verbs"], bool(r.get("resourceNames"))) for r in rules] == (
+        [(["create"], False), (["update"], True)] if install else []
+    )
+    spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
+    assert ("--default-classes" in spec["containers"][0]["args"]) is install

@@ -65,6 +65,37 @@ def test_a_policy_that_changes_suspends_and_restores(world):
     world.running(attempt=2)
 
 
+def test_a_custom_rule_suspends_what_breaks_it_and_one_that_explodes_holds(world):
+    """The second expression is more memory than the worker gets: it is killed, and no answer is never an Allow."""
+    grow = ".map(a, a + a + a + a + a + a + a + a)"
+    explosive = f"[job.spec.template.spec.containers[0].image]{grow * 12}[0].size() > 0"
+
+    def policy(expression):
+        rule = {"id": "own", "expression": expression, "message": "Not as it is."}
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}}
+        spec = {"namespaceSelector": selector, "custom": [rule]}
+        metadata = {"name": f"own-{world.mark}"}
+        return {"apiVersion": "mlprivacy.dev/v1alpha1", "kind": "PrivacyPolicy", "metadata": metadata, "spec": spec}
+
+    def findings(job):
+        return {(f["rule"], f["action"], f["reason"]) for f in job["status"]["decision"]["findings"]}
+
+    world.apply(world.training_job())
+    world.running()
+    try:
+        world.apply(policy("job.spec.trials > 1"))
+        assert ("custom/own", "Deny", "Breach") in findings(suspended(world))
+        world.apply(policy("job.spec.trials == 1"))
+        world.running(attempt=2)
+        world.apply(policy(explosive))
+        job = suspended(world)
+        assert ("custom/own", "Hold", "FactMissing") in findings(job)
+        assert world.condition(job, "Accepted")["status"] == "Unknown"
+    finally:
+        world.cluster.kubectl("delete", "privacypolicies.mlprivacy.dev", f"own-{world.mark}", "--wait=false")
+    world.running(attempt=3)
+
+
 def test_a_grant_that_expires_by_time_suspends_without_any_event(worlds):
     owner, user = worlds(), worlds()
     owner.data()

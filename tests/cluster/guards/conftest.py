@@ -371,6 +371,20 @@ def control_plane(directory: Path) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="package")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A control plane with the chart's guards, roles and definitions, and neither webhooks nor processes."""
+    with control_plane(tmp_path_factory.getbasetemp()) as cluster:
+        yield install(cluster, tmp_path_factory.mktemp("values"))
+
+
+@pytest.fixture
+def unshared(private_cluster: ControlPlane, tmp_path: Path) -> Iterator[World]:
+    """The same on a control plane of its own, for a test that takes guards away for a while."""
+    own = install(private_cluster, tmp_path)
+    yield own
+    own.clean()
+
+
+def install(cluster: ControlPlane, directory: Path) -> World:
+    """The chart's guards, roles and definitions on this control plane, on duty."""
     values = {
         "admission": {"url": "https://127.0.0.1:9"},
         "controller": {"external": True},
@@ -378,20 +392,19 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "dataplane": {"image": IMAGE, "previousImages": [PREVIOUS_IMAGE]},
         "webhooks": {"enabled": False},
     }
-    path = tmp_path_factory.mktemp("values") / "values.json"
+    path = directory / "values.json"
     path.write_text(json.dumps(values), encoding="utf-8")
-    with control_plane(tmp_path_factory.getbasetemp()) as cluster:
-        args = ("--install", "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "-f", str(path))
-        # A second worker finds the release there, or in the making: it waits for the first.
-        eventually(
-            lambda: cluster.helm("upgrade", "mlprivacy", str(CHART), *args, check=False).returncode == 0,
-            "the chart installed",
-        )
-        world = World(cluster)
-        world.wait_until_on_duty()
-        world.common = world.namespace()
-        world.create(world.common, Manifests().rendered("ServiceAccount"), by=OPERATOR)
-        yield world
+    args = ("--install", "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "-f", str(path))
+    # A second worker finds the release there, or in the making: it waits for the first.
+    eventually(
+        lambda: cluster.helm("upgrade", "mlprivacy", str(CHART), *args, check=False).returncode == 0,
+        "the chart installed",
+    )
+    world = World(cluster)
+    world.wait_until_on_duty()
+    world.common = world.namespace()
+    world.create(world.common, Manifests().rendered("ServiceAccount"), by=OPERATOR)
+    return world
 
 
 @pytest.fixture
@@ -409,5 +422,5 @@ def manifests() -> Manifests:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "guarded" in getattr(item, "fixturenames", ()):
+        if {"guarded", "unshared"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")

@@ -90,9 +90,9 @@ def test_edit_alone_writes_none_of_our_kinds(world: Any) -> None:
 
 
 PERSONAS = {
-    "mlprivacy-privacy-officer": {"dataclasses", "privacypolicies"},
+    "mlprivacy-privacy-officer": {"dataclasses", "policyexceptions", "privacypolicies"},
     "mlprivacy-data-owner": {"datasets", "datasetgrants", "consentscopes"},
-    "mlprivacy-ml-engineer": {"trainingjobs", "inferencejobs"},
+    "mlprivacy-ml-engineer": {"trainingjobs", "inferencejobs", "policyexceptions"},
     "mlprivacy-auditor": set(),
 }
 KINDS = set().union(*PERSONAS.values())
@@ -109,5 +109,6 @@ def test_each_persona_writes_its_own_kinds_and_reads_the_others(world: Any, role
             assert may == ({"get", "create", "delete"} if kind in PERSONAS[role] else {"get"}), kind
         weakens = world.may(user, "weaken", "governednamespaces.mlprivacy.dev", "")
         assert weakens == (role == "mlprivacy-privacy-officer")
+        assert world.may(user, "approve", "policyexceptions.mlprivacy.dev", "") == weakens
     finally:
         world.cluster.kubectl("delete", "clusterrolebinding", user)

@@ -72,14 +72,23 @@ def test_a_value_that_governs_nothing_is_refused(people: Any) -> None:
         assert "enforce, warn or audit" in people.refused(*command, policy="namespace-label", by=OFFICER)
 
 
-@pytest.mark.parametrize("change", ["region=us", "region-", "tenant=other"])
+@pytest.mark.parametrize("change", ["region=us", "region-", "tenant=other", "role=controller", "role-"])
 @pytest.mark.xdist_group("namespace-label")
 def test_a_governed_namespace_does_not_move_to_other_policies(people: Any, change: str) -> None:
-    ns = people.namespace("enforce", region="eu")
+    ns = people.namespace("enforce", region="eu", role="processor")
     command = ("label", "--overwrite", "namespace", ns, f"mlprivacy.dev/{change}")
 
     people.refused(*command, policy="namespace-label", by=HOLDER)
     people.allowed(*command, by=OFFICER)
+
+
+@pytest.mark.xdist_group("namespace-label")
+def test_a_role_is_controller_or_processor_and_nothing_else(people: Any) -> None:
+    ns = people.namespace("enforce")
+    for value in ("procesor", "Processor", ""):
+        command = ("label", "--overwrite", "namespace", ns, f"mlprivacy.dev/role={value}")
+        assert "controller or processor" in people.refused(*command, policy="namespace-label", by=OFFICER)
+    people.allowed("label", "namespace", ns, "mlprivacy.dev/role=processor", by=OFFICER)
 
 
 @pytest.mark.xdist_group("namespace-label")

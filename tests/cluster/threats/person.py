@@ -32,8 +32,8 @@ _HOMES: Final = {
     "/apis/apiextensions.k8s.io/v1": "customresourcedefinitions",
     "/apis/admissionregistration.k8s.io/v1": "validatingadmissionpolicies validatingadmissionpolicybindings "
     "validatingwebhookconfigurations mutatingwebhookconfigurations mutatingadmissionpolicies",
-    "/apis/mlprivacy.dev/v1alpha1": "consentscopes dataclasses datasetgrants datasets inferencejobs privacypolicies "
-    "trainingjobs",
+    "/apis/mlprivacy.dev/v1alpha1": "consentscopes dataclasses datasetgrants datasets inferencejobs policyexceptions "
+    "privacypolicies trainingjobs",
 }
 HOME: Final = {plural: prefix for prefix, plurals in _HOMES.items() for plural in plurals.split()}
 _PATCHES: Final = {

@@ -3,7 +3,7 @@
 import base64
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mlprivacy.policy.engine import evaluate, parse_job
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.policy.packs import Shelf
 from mlprivacy.workloads.context import RenderContext, RenderSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -60,6 +61,12 @@ class World:
     async def known(self, keys: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
         there = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in self.objects}
         return there & set(keys)
+
+    async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
+        return {text: "at 1:4: Syntax error" for text in texts if text == "1 +"}
+
+    def packs(self) -> Shelf:
+        return ObjectLookup(self.objects).packs()
 
     def labels(self, name: str) -> Mapping[str, str] | None:
         return ObjectLookup(self.objects).namespace_labels(name)

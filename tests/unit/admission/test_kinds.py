@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+from builders import exception
 
 KINDS = "/validate/kinds"
 
@@ -34,7 +35,7 @@ async def test_a_refusal_names_rule_field_remedy_and_law(world) -> None:
     assert (answer["status"]["code"], answer["status"]["reason"]) == (403, "Forbidden")
     line = next(text for text in answer["status"]["message"].splitlines() if text.startswith("purpose-limitation: "))
     assert "spec.purpose: the purpose marketing.advertising is not among those of" in line
-    assert "[GDPR 5(1)(b), GDPR 6(4)]" in line
+    assert "[GDPR 5(1)(b), GDPR 6(4), " in line
     assert "To fix it: " in line
     assert answer["auditAnnotations"]["verdict"] == "Deny"
     assert "purpose-limitation" in answer["auditAnnotations"]["rules"]
@@ -230,12 +231,6 @@ async def test_a_spec_that_can_not_be_read_is_refused_with_its_field(world) -> N
             "spec.to[0].name: the ConsentScope nosuch does not exist (yet)",
         ),
         ("PrivacyPolicy", "eu", {"packs": [{"name": "moon-law"}]}, "spec.packs[0].name: the pack moon-law is not inst"),
-        (
-            "PrivacyPolicy",
-            "eu",
-            {"custom": [{"id": "no-night", "expression": "true", "message": "m"}]},
-            "spec.custom: custom rules are not evaluated yet",
-        ),
         ("DataClass", "health", {"newField": 1}, "spec.newField: is not a field that this version knows"),
     ],
 )
@@ -261,6 +256,10 @@ async def test_objects_as_they_should_be_get_no_warning(world) -> None:
         ({"parameters": {"egress.nosuch": 1}}, "spec.parameters[egress.nosuch]: no rule has such a parameter; choose"),
         ({"parameters": {"consent-valid.maxSnapshotAge": "soon"}}, "spec.parameters[consent-valid.maxSnapshotAge]: "),
         ({"parameters": {"encryption.nodeStorageEncrypted": "maybe"}}, "'maybe' is neither true nor false"),
+        (
+            {"custom": [{"id": i, "expression": e, "message": "m"} for i, e in (("aa", "true"), ("bb", "1 +"))]},
+            "spec.custom[1].expression: can not be compiled: at 1:4: Syntax error",
+        ),
     ],
 )
 async def test_a_policy_with_rules_or_parameters_that_do_not_exist_is_refused(world, spec, words) -> None:
@@ -270,8 +269,16 @@ async def test_a_policy_with_rules_or_parameters_that_do_not_exist_is_refused(wo
     assert words in answer["status"]["message"]
 
 
+async def test_a_custom_rule_that_compiles_gets_no_warning(world) -> None:
+    rule = {"id": "no-night", "expression": "true", "message": "m"}
+    answer = await world.ask(KINDS, changed(world.get("PrivacyPolicy", "eu"), custom=[rule]))
+
+    assert answer["allowed"]
+    assert "warnings" not in answer
+
+
 async def test_weakening_a_policy_is_not_refused_here(world) -> None:
-    """RBAC decides who may: the personas give `update` on privacypolicies to the privacy office alone."""
+    """The guard `policies` decides who may, with the verb weaken: tests/cluster/guards/test_weakening.py."""
     old = world.get("PrivacyPolicy", "eu")
 
     assert (await world.ask(KINDS, changed(old, mode="Audit", packs=[]), old))["allowed"]
@@ -281,3 +288,27 @@ async def test_a_foreign_kind_is_refused(world) -> None:
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "research"}}
 
     assert (await world.ask(KINDS, other))["status"]["code"] == 400
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"rule": "egress"}, "spec.rule: the rule egress knows no exception"),
+        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; choose among"),
+        ({"workload": {"kind": "TrainingJob", "namespace": "research", "name": "*"}}, "spec.workload.name: "),
+        ({"expiresAt": "soon"}, "spec.expiresAt: "),
+    ],
+)
+async def test_an_exception_that_can_never_count_is_refused(world, spec, words) -> None:
+    answer = await world.ask(KINDS, exception(**spec))
+
+    assert not answer["allowed"]
+    assert words in answer["status"]["message"]
+
+
+@pytest.mark.parametrize("end", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+async def test_an_exception_that_does_not_count_now_is_warned_of(world, end) -> None:
+    answer = await world.ask(KINDS, exception(expiresAt=end))
+
+    assert answer["allowed"]
+    assert "spec.expiresAt" in answer["warnings"][0]

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+from builders import exception
 
 REQUESTED = "mlprivacy.dev/requested-by"
 CHANGED = "mlprivacy.dev/last-changed-by"
@@ -103,3 +104,57 @@ async def test_other_kinds_are_not_stamped(world) -> None:
     pod = world.pod(world.job())
 
     assert not (await world.ask(STAMP, pod))["allowed"]
+
+
+APPROVED = "mlprivacy.dev/approved-by"
+
+
+def asked_for(*, approved: bool = False, **annotations: str) -> dict[str, Any]:
+    found = exception(approved=approved)
+    found["metadata"]["annotations"] = annotations
+    return found
+
+
+@pytest.mark.parametrize("given", [{}, {APPROVED: "olga"}, {APPROVED: "olga", REQUESTED: "olga"}])
+async def test_a_new_exception_carries_its_requester_and_no_approver(world, apply_patch, given) -> None:
+    new = asked_for(**given)
+
+    assert annotations(apply_patch(new, await world.ask(STAMP, new, user="erik"))) == {REQUESTED: "erik"}
+
+
+@pytest.mark.parametrize("given", [{}, {APPROVED: "oscar"}])
+async def test_who_approves_is_stamped_whatever_the_object_says(world, apply_patch, given) -> None:
+    old = asked_for(**{REQUESTED: "erik"})
+    new = asked_for(approved=True, **{REQUESTED: "erik"}, **given)
+
+    found = annotations(apply_patch(new, await world.ask(STAMP, new, old, user="olga")))
+
+    assert (found[REQUESTED], found[APPROVED]) == ("erik", "olga")
+
+
+async def test_a_later_change_leaves_the_approver(world, apply_patch) -> None:
+    old = asked_for(approved=True, **{REQUESTED: "erik", APPROVED: "olga"})
+    new = asked_for(approved=True, **{REQUESTED: "erik", APPROVED: "oscar"})
+    new["spec"]["expiresAt"] = "2026-06-02T00:00:00Z"
+
+    assert annotations(apply_patch(new, await world.ask(STAMP, new, old, user="oscar")))[APPROVED] == "olga"
+
+
+async def test_the_approver_goes_with_the_approval(world, apply_patch) -> None:
+    stamps = {REQUESTED: "erik", APPROVED: "olga"}
+    old, new = asked_for(approved=True, **stamps), asked_for(approved=False, **stamps)
+
+    assert APPROVED not in annotations(apply_patch(new, await world.ask(STAMP, new, old, user="oscar")))
+
+
+async def test_an_approval_of_before_the_stamps_gets_none(world, apply_patch) -> None:
+    """Then nobody is known to have approved it, and it lets nothing pass."""
+    old, new = asked_for(approved=True), asked_for(approved=True, **{APPROVED: "olga"})
+
+    assert APPROVED not in annotations(apply_patch(new, await world.ask(STAMP, new, old, user="olga")))
+
+
+async def test_other_kinds_know_no_approver(world, apply_patch) -> None:
+    job = with_annotations(world.job(), **{APPROVED: "mine"})
+
+    assert annotations(apply_patch(job, await world.ask(STAMP, job, user="alice")))[APPROVED] == "mine"

@@ -12,6 +12,7 @@ import yaml
 import sync_chart_crds
 from mlprivacy.api import names
 from mlprivacy.api.kinds import all_kinds
+from mlprivacy.policy.classes import default_classes
 from mlprivacy.workloads.installation import KEY_ADDRESSES
 
 CHART = Path(__file__).parents[3] / "charts" / "mlprivacy"
@@ -144,3 +145,11 @@ def test_a_guard_matches_on_the_names_that_the_operator_writes(guard: str) -> No
     text = (CHART / "templates" / "guards" / guard).read_text(encoding="utf-8")
 
     assert [name for name in GUARDED[guard] if name not in text] == []
+
+
+def test_the_controller_may_update_the_classes_that_ship_and_no_others() -> None:
+    text = (CHART / "templates" / "rbac" / "controller.yaml").read_text(encoding="utf-8")
+    written = r"resources: \[dataclasses\]\n    resourceNames:\n((?:      - .*\n)+)    verbs: \[update\]"
+    listed = re.search(written, text)
+    assert listed is not None
+    assert listed[1].split() == [w for c in default_classes() for w in ("-", c["metadata"]["name"])]

@@ -412,3 +412,107 @@ def test_a_fingerprint_does_not_change_when_lines_move() -> None:
         return [entry["partialFingerprints"]["finding/v1"] for entry in results]
 
     assert marks(REFUSED) == marks("# a comment\n\n" + REFUSED)
+
+
+EXCEPTION = """\
+apiVersion: mlprivacy.dev/v1alpha1
+kind: PolicyException
+metadata:
+  name: this-once
+  creationTimestamp: "2026-05-25T00:00:00Z"
+  annotations: {mlprivacy.dev/requested-by: alice, mlprivacy.dev/approved-by: dave}
+spec:
+  rule: purpose-limitation
+  workload: {kind: TrainingJob, namespace: lab, name: job}
+  reason: For a test.
+  ticket: PRIV-17
+  expiresAt: "2026-06-10T00:00:00Z"
+  approved: true
+"""
+
+
+def test_an_exception_in_the_files_counts_until_its_end_and_the_files_are_taken_at_their_word() -> None:
+    text = REFUSED + EXCEPTION
+    result = check("-", "--now", "2026-06-01", text=text)
+    assert result.exit_code == 0, result.output
+    assert "Accepted for a while by the PolicyException this-once." in result.output
+    assert "Note: the exceptions this-once are taken at the files' word" in result.output
+    assert check("-", "--now", "2026-06-10", text=text).exit_code == 1
+    body = json.loads(check("-", "--now", "2026-06-01", "-o", "json", text=text).output)
+    assert [f["exception"] for f in body["jobs"][0]["findings"]] == ["this-once"]
+    assert len(body["notes"]) == 1
+    sarif = json.loads(check("-", "--now", "2026-06-01", "-o", "sarif", text=text).output)
+    assert [r["properties"]["exception"] for r in sarif["runs"][0]["results"]] == ["this-once"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("mlprivacy.dev/approved-by: dave", "team: a", "it is not stamped with who approved it"),
+        ("mlprivacy.dev/requested-by: alice, ", "", "it is not stamped with who asked for it"),
+        ("approved: true", "approved: false", "it waits for the approval"),
+        ('  creationTimestamp: "2026-05-25T00:00:00Z"\n', "", "it is not known when it was made"),
+    ],
+)
+def test_an_exception_as_it_stands_in_git_lets_nothing_pass_and_says_why(old: str, new: str, words: str) -> None:
+    result = check("-", "--now", "2026-06-01", text=REFUSED + EXCEPTION.replace(old, new))
+    assert result.exit_code == 1
+    assert words in " ".join(result.output.split())
+    assert "Note:" not in result.output
+
+
+OWN = """\
+apiVersion: mlprivacy.dev/v1alpha1
+kind: PrivacyPolicy
+metadata: {{name: own}}
+spec:
+  custom:
+    - id: few-trials
+      expression: {expression}
+      message: Too many trials.
+      remedy: set trials to 1
+---
+"""
+
+
+class TestCustomRules:
+    @pytest.mark.parametrize(("expression", "code"), [("job.spec.trials == 1", 0), ("job.spec.trials > 1", 1)])
+    def test_a_rule_of_one_s_own_is_evaluated(self, expression: str, code: int) -> None:
+        result = check("-", text=ALLOWED + OWN.format(expression=expression))
+        assert result.exit_code == code, result.output
+        assert ("custom/few-trials" in result.output) is (code == 1)
+        assert ("Too many trials" in result.output) is (code == 1)
+
+    def test_one_without_an_answer_holds(self) -> None:
+        result = check("-", text=ALLOWED + OWN.format(expression="job.spec.nothing == 1"))
+        assert result.exit_code == 3, result.output
+        assert "gave no answer" in " ".join(result.output.split())
+
+    def test_one_that_does_not_compile_is_bad_input_with_its_line(self) -> None:
+        result = check("-", "-o", "json", text=ALLOWED + OWN.format(expression="jobs.spec.trials == 1"))
+        assert result.exit_code == 2, result.output
+        (error,) = json.loads(result.output)["errors"]
+        assert error["path"] == "spec.custom[0].expression"
+        assert "at 1:10: undeclared reference" in error["message"]
+        assert error["line"] > 20
+
+    def test_a_policy_that_admission_refuses_is_bad_input(self) -> None:
+        text = OWN.format(expression="'true'").split("  custom:")[0] + "  rules: [{id: no-such-rule, action: Warn}]\n"
+        result = check("-", text=text)
+        assert result.exit_code == 2, result.output
+        assert "no-such-rule is no rule" in " ".join(result.output.split())
+
+    def test_sarif_has_the_rule(self) -> None:
+        result = check("-", "-o", "sarif", text=ALLOWED + OWN.format(expression="job.spec.trials > 1"))
+        (run,) = json.loads(result.output)["runs"]
+        (rule,) = [r for r in run["tool"]["driver"]["rules"] if r["id"] == "custom/few-trials"]
+        assert "of the privacy office's own" in rule["shortDescription"]["text"]
+        jsonschema.validate(json.loads(result.output), {"type": "object"})
+
+    def test_explain_shows_it_and_says_where_it_stands(self, tmp_path: Path) -> None:
+        file = tmp_path / "all.yaml"
+        file.write_text(ALLOWED + OWN.format(expression="job.spec.trials > 1"), encoding="utf-8")
+        assert "custom/few-trials" in CliRunner().invoke(cli, ["explain", "-f", str(file)]).output
+        said = CliRunner().invoke(cli, ["explain", "custom/few-trials"])
+        assert said.exit_code == 2
+        assert "rule of a PrivacyPolicy of your own" in said.output

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlprivacy.cli.yamlload import MAX_DEPTH, LoadError, Node, decode, load, split_path
+from mlprivacy.manifests.yamlload import MAX_DEPTH, LoadError, Node, decode, load, split_path
 
 from .traps import TRAPS
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlplane.build import ensure_binaries
-from mlprivacy.cli import scalars
-from mlprivacy.cli.yamlload import LoadError, load
+from mlprivacy.manifests import scalars
+from mlprivacy.manifests.yamlload import LoadError, load
 
 from .traps import TRAPS
 

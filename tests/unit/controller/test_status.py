@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import NOW, decide, training_job
+from builders import NOW, decide, only, training_job
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -82,6 +82,13 @@ def test_conditions_by_situation(decision, outcome, expected):
     assert {type: found[type] for type in expected} == expected
     assert written["observedGeneration"] == 1
     assert {c["observedGeneration"] for c in written["conditions"]} == {1}
+
+
+def test_a_record_of_evidence_is_no_finding_against_the_job():
+    recorded = decide(training_job(), only("records-of-processing", action="Evidence"))
+    written = status(recorded, Outcome(Phase.RUNNING, Reason.ATTEMPT_CREATED, controls=IN_PLACE, attempt=1))
+    assert conditions(written)["Accepted"] == "True/Allowed"
+    assert [f["rule"] for f in written["decision"]["findings"]] == ["records-of-processing"]
 
 
 def test_an_equal_status_is_not_written_again_whatever_the_time():

@@ -15,6 +15,7 @@ from docsgen.pages import PAGES, DocsError, differences, generated
 from mlprivacy.api.kinds import all_kinds
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.cli.main import COMMANDS
+from mlprivacy.policy.planned import planned
 from mlprivacy.policy.rules import all_rules
 
 
@@ -59,6 +60,8 @@ def test_nothing_is_left_out(pages: dict[str, str]) -> None:
         assert f"## {rule.id}\n" in pages["reference/rules.md"]
         for parameter in rule.parameters:
             assert code(f"{rule.id}.{parameter.name}") in pages["reference/rules.md"]
+    for item in planned():
+        assert f"| {code(item.id)} | {item.family} |" in pages["reference/rules.md"]
     for kind in all_kinds():
         assert f"## {kind.kind}\n" in pages["reference/kinds.md"]
         for name in kind.spec.model_fields.values():

@@ -12,11 +12,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from mlprivacy.cli.cases import find, run
 from mlprivacy.cli.main import cli
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-EXPECTED: list[Mapping[str, Any]] = yaml.safe_load((EXAMPLES / "expected.yaml").read_text(encoding="utf-8"))["jobs"]
-FOLDERS = ("clinic", "shop")
+DOCUMENT: Mapping[str, Any] = yaml.safe_load((EXAMPLES / "expected.yaml").read_text(encoding="utf-8"))
+EXPECTED: list[Mapping[str, Any]] = DOCUMENT["jobs"]
+RECORDED: frozenset[str] = frozenset(DOCUMENT["recorded"])
+FOLDERS = ("clinic", "shop", "laws")
 NOW = "2027-01-15"
 
 
@@ -36,7 +39,9 @@ def judged(*paths: str) -> tuple[int, dict[tuple[str, str, str], dict[str, Any]]
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_each_job_comes_to_the_expected_outcome_by_the_expected_rules(folder: str) -> None:
     code, jobs = judged(str(EXAMPLES / folder))
-    found = {key: (outcome(job), sorted({f["rule"] for f in job["findings"]})) for key, job in jobs.items()}
+    for job in jobs.values():
+        assert {f["action"] for f in job["findings"] if f["rule"] in RECORDED} == {"Evidence"}
+    found = {k: (outcome(job), sorted({f["rule"] for f in job["findings"]} - RECORDED)) for k, job in jobs.items()}
     wanted = {
         (e["kind"], e["namespace"], e["name"]): (e["outcome"], e["rules"]) for e in EXPECTED if e["folder"] == folder
     }
@@ -56,11 +61,34 @@ def test_the_order_of_the_files_does_not_matter(folder: str) -> None:
         }
 
 
-def test_one_folder_does_not_change_the_decisions_of_the_other() -> None:
+def test_one_folder_does_not_change_the_decisions_of_the_others() -> None:
     _, together = judged(*(str(EXAMPLES / folder) for folder in FOLDERS))
     for folder in FOLDERS:
         _, alone = judged(str(EXAMPLES / folder))
         assert {key: together[key]["digest"] for key in alone} == {key: job["digest"] for key, job in alone.items()}
+
+
+@pytest.mark.parametrize("folder", find([EXAMPLES]), ids=lambda path: path.name)
+def test_what_depends_on_the_day_comes_to_what_its_case_says(folder: Path) -> None:
+    result = run(folder)
+    assert (result.outcome, result.problems, result.differences) == ("passed", (), ())
+
+
+def test_the_cases_show_each_law_before_and_after_it_changes() -> None:
+    names = {path.name for path in find([EXAMPLES])}
+    for before, after in (
+        ("high-risk-before-the-day", "high-risk-from-the-day"),
+        ("exception-approved", "exception-ended"),
+    ):
+        objects = [(EXAMPLES / "laws" / "cases" / name / "objects.yaml").read_text() for name in (before, after)]
+        assert objects[0] == objects[1]  # nothing but the day is another
+        assert {before, after} <= names
+    packs = [EXAMPLES / "laws" / "cases" / f"pack-version-{n}" for n in (1, 2)]
+    assert len({(p / "objects.yaml").read_text() for p in packs}) == 1
+    changed = CliRunner().invoke(
+        cli, ["policy", "diff", *(f"{p}/pack.yaml" for p in packs), "-f", f"{packs[0]}/objects.yaml", "--now", NOW]
+    )
+    assert (changed.exit_code, "ALLOWED -> HELD" in changed.stdout) == (1, True)
 
 
 def test_the_examples_show_every_outcome_and_both_kinds_of_job() -> None:
@@ -72,7 +100,7 @@ def test_the_examples_show_every_outcome_and_both_kinds_of_job() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
 def test_no_job_carries_annotations_or_an_image_by_tag_unless_it_is_refused_for_it(path: Path) -> None:
     for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-        if document["kind"] not in ("TrainingJob", "InferenceJob"):
+        if document.get("kind") not in ("TrainingJob", "InferenceJob"):
             continue
         assert "annotations" not in document["metadata"]
         images = [c.get("image", "@sha256:") for c in document["spec"]["template"]["spec"]["containers"]]

@@ -13,9 +13,10 @@ from aiohttp import web
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.credentials import Credentials
-from mlprivacy.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, OURS, SECRETS
+from mlprivacy.kube.fabric import RESOURCES as FABRIC
+from mlprivacy.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, OURS, REPORTS, SECRETS
 
-COLLECTIONS = {resource.plural for resource in (*OURS, CONFIGMAPS, SECRETS, LEASES, NAMESPACES)}
+COLLECTIONS = {r.plural for r in (*OURS, CONFIGMAPS, SECRETS, LEASES, NAMESPACES, REPORTS, *FABRIC)}
 
 
 class FakeApi:

@@ -1,7 +1,8 @@
 """The fact store: a job gets the facts it refers to and no others; changes, deletions and lagging copies are seen."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -228,3 +229,65 @@ def test_a_change_concerns_the_object_and_all_of_its_kind() -> None:
         Dependency("DatasetGrant", "clinic", "give"),
         Dependency("DatasetGrant", "clinic", "*"),
     )
+
+
+async def test_a_job_gets_the_exceptions_that_name_it_and_no_others(store: FactStore, api, eventually) -> None:
+    def exception(kind: str = "TrainingJob", namespace: str = "team", name: str = "job") -> dict:
+        workload = {"kind": kind, "namespace": namespace, "name": name}
+        spec = {"rule": "dp-required", "workload": workload, "reason": "r", "ticket": "t"}
+        return {"spec": spec | {"expiresAt": "2026-02-01T00:00:00Z"}}
+
+    path = f"{GROUP}/policyexceptions"
+    await api.put(f"{path}/mine", exception())
+    for name, other in {"a": {"kind": "InferenceJob"}, "b": {"namespace": "clinic"}, "c": {"name": "job2"}}.items():
+        await api.put(f"{path}/{name}", exception(**other))
+    version = store.version
+    await eventually(lambda: len(list(store.informers["PolicyException"].keys(None))) == 4)
+    assert store.version > version
+
+    facts = await store.gather(job("own"), NOW)
+
+    assert [e.name for e in facts.exceptions] == ["mine"]
+
+
+async def test_packs_of_users_are_followed(api, client: KubeClient) -> None:
+    place = "/api/v1/namespaces/mlprivacy-system/configmaps/acme"
+    pack = "name: acme\nversion: '1'\ntitle: Acme\nnotice: House rules.\nrules:\n  - {id: high-risk-ai}\n"
+
+    def configmap(text: str) -> dict:
+        return {"metadata": {"labels": {"mlprivacy.dev/pack": "true"}}, "data": {"pack.yaml": text}}
+
+    await world(api)
+    await api.put(place, configmap(pack))
+    store = FactStore(client, operator_namespace="mlprivacy-system", backoff=(0.01, 0.05))
+    seen: list[Dependency] = []
+    store.on_change(lambda changed, _old, _new: seen.append(changed))
+    store.start()
+    try:
+        assert await store.wait_synced(20)
+        first = await store.gather(job("own"), NOW)
+        assert first.packs["acme"].line("high-risk-ai")
+        again = await store.gather(job("own"), NOW)
+        assert again.packs is first.packs, "the same object until something changes"
+
+        version = store.version
+        await api.put(place, configmap(pack + "rules: []\n"))
+        await _until(lambda: "acme" in store.packs().bad)
+        assert "acme" not in store.packs().packs
+        assert "the key 'rules' is given twice" in store.packs().bad["acme"]
+        assert Dependency("Pack", "", "acme") in seen
+        assert store.version > version
+
+        await api.remove(place)
+        await _until(lambda: not store.packs().bad)
+        assert store.packs().packs.keys() == FactStore(client).packs().packs.keys()
+    finally:
+        await store.stop()
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("never seen")

@@ -168,12 +168,6 @@ class TestHoldsInEveryMode:
         assert (decision.verdict, found.reason) == (Verdict.HOLD, Reason.PACK_NOT_FOUND)
         assert "eu-gdpr" in found.remedy
 
-    @pytest.mark.parametrize("mode", MODES)
-    def test_custom_rules_hold(self, mode):
-        custom = [{"id": "no-night-jobs", "expression": "true", "message": "Not at night."}]
-        found = finding(decide(training_job(), policy(mode=mode, custom=custom)), "not-enforced-here")
-        assert found.reason is Reason.NOT_ENFORCED_HERE
-
     def test_an_override_of_no_rule_holds(self):
         decision = decide(training_job(), policy(rules=[{"id": "purpose-limitatoin", "action": "Warn"}]))
         assert finding(decision, "references").reason is Reason.INVALID_POLICY

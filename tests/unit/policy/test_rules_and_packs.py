@@ -7,7 +7,9 @@ import pytest
 from builders import asked, dataset, decide, finding, grant, grant_to, policy, training_job
 
 import mlprivacy.policy.rules as folder
-from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.model import Action
+from mlprivacy.policy.pack_check import pack_errors
+from mlprivacy.policy.packs import PackRule, built_in_packs
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
 ISSUE = {
@@ -50,15 +52,29 @@ def test_a_pack_names_rules_that_exist_and_their_parameters(pack):
     assert "not legal advice" in pack.notice
     ids = [line.id for line in pack.rules]
     assert len(ids) == len(set(ids))
+    assert pack_errors(pack) == ()
     for line in pack.rules:
         rule = rules_by_id()[line.id]
-        assert all(rule.parameter(name) for name in line.parameters)
-        assert line.citations, "a line without a citation says nothing about the law"
+        law = pack.name != "baseline"
+        assert bool(line.citations) is law, "a law is cited, and the baseline is none"
+        assert line.unverified is law, "no text was read; a line whose text was read says so in the table of rules"
         assert set(line.citations) <= set(rule.citations), "a citation that the table of rules does not have"
+        assert {change.action for change in line.changes} <= {Action.DENY, Action.WARN}
+
+
+def test_the_baseline_is_what_the_rules_say_of_themselves():
+    assert {line.id for line in built_in_packs()["baseline"].rules} == {r.id for r in all_rules() if r.baseline}
+    assert all(line == PackRule(id=line.id) for line in built_in_packs()["baseline"].rules)
+
+
+def test_every_rule_is_asked_for_by_a_pack_or_is_the_organisations_own():
+    asked = {line.id for pack in built_in_packs().values() for line in pack.rules}
+    assert {r.id for r in all_rules() if r.family != "rdma"} <= asked
 
 
 def test_a_finding_cites_the_law_of_the_pack_that_asked():
-    found = finding(decide(BAD), "assurance")
+    found = finding(decide(BAD, policy(packs=[{"name": "eu-gdpr"}])), "assurance")
+    assert (found.pack, found.packs) == ("eu-gdpr", ("eu-gdpr", "baseline"))
     assert (found.pack, found.citations) == ("eu-gdpr", ("GDPR 25", "GDPR 32"))
     assert "[GDPR 25, GDPR 32]" in found.sentence()
 

@@ -1,4 +1,4 @@
-"""definitions: our seven kinds are served, with the fields of this version."""
+"""definitions: our eight kinds are served, with the fields of this version."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from mlprivacy.policy.facts import Capability
 from mlprivacy.policy.matching import covered_by_any
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+from mlprivacy.policy.uses import carrying
 
 SKEW = timedelta(minutes=5)  # how far the clock that dated a snapshot may be ahead of ours
 
@@ -23,12 +24,9 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     """Every dataset has a use with another basis than consent, or one whose consent scope is in force."""
     bases = case.words("consent-valid", "consentBases")
     for dataset in case.datasets:
-        uses = dataset.lawful_uses(case.purpose, case.processing)
+        uses = carrying(case, dataset)
         known = dataset.column_classes()
         classes = case.classes_of(known[c] for c in dataset.asked.columns if c in known)
-        if any(c.spec.special_category for c in classes):
-            # One use must carry the job alone: a condition of one and a basis of another are no permission.
-            uses = tuple(use for use in uses if use.condition is not None) or uses
         if not uses or any(not _rests_on_consent(use, bases) for use in uses):
             continue
         answers = [list(_use(case, dataset, use, classes)) for use in uses]

@@ -20,8 +20,10 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     """The allow-list of the template, and an image for every container."""
     problems = check_template(
         case.template,
-        extended_resources=case.words("pod-hardening", "extendedResources"),
+        # What rdma-fallback takes away never reaches the pod.
+        extended_resources=(*case.words("pod-hardening", "extendedResources"), *(case.rdma_removed or ())),
         annotation_domains=case.words("pod-hardening", "annotationDomains"),
+        networks=bool(case.parameter("pod-hardening", "secondaryNetworks")) or case.rdma_removed is not None,
     )
     for count, problem in enumerate(problems):
         if count == MOST:
@@ -125,6 +127,14 @@ RULE = Rule(
             "what may stand before the slash of a template's annotations, exact: annotations that no runtime, network "
             "plugin or mesh reads.",
             "intersection",
+        ),
+        Parameter(
+            "secondaryNetworks",
+            "bool",
+            False,
+            "true lets a template name further networks in the annotation k8s.v1.cni.cncf.io/networks, which the rdma "
+            "rules then judge; else none is accepted.",
+            "smaller",
         ),
     ),
 )

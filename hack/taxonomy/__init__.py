@@ -1,0 +1,1 @@
+"""Makes the data files of mlprivacy.policy.taxonomy from what others publish."""

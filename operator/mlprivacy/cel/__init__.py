@@ -1,0 +1,1 @@
+"""Runs the CEL expressions of custom rules in a process of their own that can be killed."""

@@ -1,0 +1,36 @@
+"""Has custom rules evaluated without stopping the event loop: the facts of a job with their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlprivacy.kube import metrics
+from mlprivacy.policy.custom import CustomRules, NoAnswer
+from mlprivacy.policy.engine import custom_asked
+from mlprivacy.policy.facts import Facts
+
+_WORD = {True: "passed", False: "breached"}
+
+
+async def with_outcomes(raw: Mapping[str, Any], facts: Facts, custom: CustomRules | None) -> Facts:
+    """These facts with the outcomes of the custom rules that apply to this raw job.
+
+    Without an evaluator they have none, which holds the job.
+    """
+    asked = None if custom is None else custom_asked(raw, facts)
+    if custom is None or asked is None:
+        return facts
+    with metrics.CUSTOM_SECONDS.time():
+        outcomes = await asyncio.to_thread(custom.evaluate, asked.rules, asked.document)
+    for outcome in outcomes.values():
+        word = outcome.kind if isinstance(outcome, NoAnswer) else _WORD[outcome]
+        metrics.CUSTOM_RULES.labels(word).inc()
+    return replace(facts, custom=outcomes)
+
+
+async def expression_errors(texts: Sequence[str], custom: CustomRules | None) -> Mapping[str, str]:
+    """Of these expressions those that can not be compiled, with why and where."""
+    return {} if custom is None or not texts else await asyncio.to_thread(custom.errors, texts)

@@ -1,0 +1,257 @@
+"""Exceptions: which of a job's PolicyExceptions are in force now, and why the others are not. Pure.
+
+The same answer in admission, reconcile, `mlprivacy explain` and `mlprivacy check`, and in the exception's own status.
+An exception turns the refusals of one rule into warnings that carry its name. It reaches nothing else: no hold for a
+missing fact, no reference that is not granted, no field that nothing enforces, no rule that keeps a pod sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mlprivacy.api.base import FieldError, Parsed
+from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY
+from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_policy import ExceptionTerms, PrivacyPolicySpec
+from mlprivacy.api.reasons import Reason
+from mlprivacy.policy.case import Case
+from mlprivacy.policy.durations import parse_duration, parse_time
+from mlprivacy.policy.model import Action, Dependency, Finding
+from mlprivacy.policy.rule import Raised
+from mlprivacy.policy.rules import rules_by_id
+
+# What keeps a pod sealed and its sidecar in place, and what no law allows. Guards refuse the former in any case.
+NEVER: Final = frozenset({"egress", "pod-hardening", "prohibited-use"})
+CONSIDERED: Final = 64  # of one job, the approved ones first: asking a thousand times is no way to stall a decision
+LONGEST_DAYS: Final = 366  # the schema of PrivacyPolicy allows no more
+NEVER_PREFIX: Final = "rdma-"  # traffic that no NetworkPolicy sees
+
+
+def exceptable(rule: str) -> bool:
+    """True for a rule that exists and that an exception can be made of, where the policies allow it."""
+    return rule in rules_by_id() and rule not in NEVER and not rule.startswith(NEVER_PREFIX)
+
+
+def exception_errors(spec: PolicyExceptionSpec) -> tuple[FieldError, ...]:
+    """What keeps an exception from ever having an effect: it is refused when it is made."""
+    if exceptable(spec.rule):
+        return ()
+    if spec.rule in rules_by_id():
+        never = f"{', '.join(sorted(NEVER))} and the {NEVER_PREFIX} rules"
+        return (FieldError("spec.rule", f"the rule {spec.rule} knows no exception, as do {never}"),)
+    known = ", ".join(sorted(rule for rule in rules_by_id() if exceptable(rule)))
+    return (FieldError("spec.rule", f"{spec.rule} is no rule; choose among {known}"),)
+
+
+def exception_warnings(spec: PolicyExceptionSpec, now: datetime) -> tuple[FieldError, ...]:
+    """What keeps it from having one now."""
+    end = _moment(spec.expires_at)
+    if end is None or end <= now:
+        return (FieldError("spec.expiresAt", f"{spec.expires_at} is over, so the exception lets nothing pass"),)
+    if end - now > timedelta(days=LONGEST_DAYS):
+        return (
+            FieldError(
+                "spec.expiresAt",
+                f"{spec.expires_at} is further away than any policy can allow ({LONGEST_DAYS}d), so the exception lets "
+                "nothing pass",
+            ),
+        )
+    return ()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the policies in force allow, folded: the shortest of their durations, the rules that all of them list.
+
+    ``rules`` is None when no policy lists any: then every rule that is exceptable.
+    """
+
+    longest: timedelta
+    longest_text: str
+    rules: frozenset[str] | None = None
+
+    def allow(self, rule: str) -> bool:
+        """True when no policy in force keeps ``rule`` from being excepted."""
+        return self.rules is None or rule in self.rules
+
+
+def terms_of(groups: Iterable[Iterable[Parsed[PrivacyPolicySpec]]]) -> Terms:
+    """The terms in force.
+
+    Args:
+        groups: of each governed namespace concerned, the policies that select it; with none the defaults hold there.
+    """
+    given: list[ExceptionTerms] = []
+    for group in groups:
+        specs = [p.spec for p in group if p.spec is not None]
+        given += [spec.exceptions for spec in specs] or [ExceptionTerms()]
+    given = given or [ExceptionTerms()]
+    shortest = min(given, key=lambda terms: parse_duration(terms.max_duration))
+    lists = [frozenset(terms.allow) for terms in given if terms.allow is not None]
+    return Terms(
+        longest=parse_duration(shortest.max_duration),
+        longest_text=shortest.max_duration,
+        rules=frozenset.intersection(*lists) if lists else None,
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one exception is worth at a moment. ``until`` is when that can change by time alone."""
+
+    name: str
+    rule: str
+    reason: Reason
+    sentence: str
+    until: datetime | None = None
+
+    @property
+    def in_force(self) -> bool:
+        """True when it lets its rule's breaches pass."""
+        return self.reason is Reason.APPROVED
+
+
+def judge(exception: Parsed[PolicyExceptionSpec], now: datetime, terms: Terms) -> Judged:
+    """What ``exception`` is worth at ``now`` under ``terms``. Never raises, whatever the object holds."""
+    spec = exception.spec
+    if spec is None:
+        text = "; ".join(f"{e.path} {e.message}" for e in exception.errors[:3])
+        return Judged(exception.name, "", Reason.INVALID_SPEC, f"it can not be read: {text}")
+    reason, sentence, until = _worth(exception, spec, now, terms)
+    return Judged(exception.name, spec.rule, reason, sentence, until)
+
+
+def _worth(
+    exception: Parsed[PolicyExceptionSpec], spec: PolicyExceptionSpec, now: datetime, terms: Terms
+) -> tuple[Reason, str, datetime | None]:
+    if spec.rule not in rules_by_id():
+        return Reason.NOT_EXCEPTABLE, f"there is no rule {spec.rule}", None
+    if not exceptable(spec.rule):
+        return Reason.NOT_EXCEPTABLE, f"the rule {spec.rule} knows no exception", None
+    if not terms.allow(spec.rule):
+        return Reason.NOT_EXCEPTABLE, f"a policy in force allows no exception from {spec.rule}", None
+    made, end = _moment(_metadata(exception).get("creationTimestamp")), _moment(spec.expires_at)
+    if made is None:
+        return Reason.INVALID_DATES, "it is not known when it was made, so nothing bounds its end", None
+    if end is None:
+        return Reason.INVALID_DATES, f"its end, {spec.expires_at}, is no moment of the calendar", None
+    if end <= made:
+        return Reason.INVALID_DATES, f"its end, {_text(end)}, is before it was made, {_text(made)}", None
+    if end - made > terms.longest:
+        return (
+            Reason.INVALID_DATES,
+            f"its end, {_text(end)}, is more than {terms.longest_text} after it was made, {_text(made)}, which is the "
+            "most that the policies in force allow",
+            None,
+        )
+    if now >= end:
+        return Reason.EXPIRED, f"it ended at {_text(end)}", None
+    return _agreed(exception, spec, (now, made, end))
+
+
+def _agreed(
+    exception: Parsed[PolicyExceptionSpec], spec: PolicyExceptionSpec, times: tuple[datetime, datetime, datetime]
+) -> tuple[Reason, str, datetime | None]:
+    """Whether two different people stand behind it. ``times``: now, when it was made, its end."""
+    now, made, end = times
+    annotations = _metadata(exception).get("annotations")
+    stamps = annotations if isinstance(annotations, Mapping) else {}
+    requester, approver = stamps.get(ANNOTATION_REQUESTED_BY), stamps.get(ANNOTATION_APPROVED_BY)
+    if not isinstance(requester, str) or not requester:
+        return (
+            Reason.NOT_STAMPED,
+            "it is not stamped with who asked for it, so nobody can approve it; make it anew",
+            None,
+        )
+    if not spec.approved:
+        return Reason.WAITING_FOR_APPROVAL, "it waits for the approval of another person with the verb approve", end
+    if not isinstance(approver, str) or not approver:
+        return Reason.NOT_STAMPED, "it is not stamped with who approved it; revoke it and approve it again", None
+    if approver == requester:
+        return Reason.NOT_STAMPED, "who asked for it approved it; revoke it and let another person approve it", None
+    if now < made:
+        return Reason.INVALID_DATES, f"it was made at {_text(made)}, which has not come yet", made
+    return Reason.APPROVED, f"it is approved until {_text(end)}", end
+
+
+def _metadata(exception: Parsed[Any]) -> Mapping[str, Any]:
+    metadata = exception.raw.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _moment(text: Any) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return parse_time(text)
+    except ValueError:
+        return None
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Of one job: by rule the exception that is in force, and why others of that rule are not."""
+
+    by_rule: Mapping[str, Judged] = field(default_factory=dict)
+    idle: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
+
+    def findings(self, rule: str, found: Iterable[tuple[Raised, Finding]]) -> Iterator[Finding]:
+        """What ``rule`` found, with its refusals turned into warnings where an exception is in force.
+
+        A reference that no grant covers is access and no policy, so a boundary stays what it is.
+        """
+        exception, idle = self.by_rule.get(rule), self.idle.get(rule, ())
+        why = "".join(f". The PolicyException {one.name} does not apply: {one.sentence}" for one in idle[:2])
+        for raised, finding in found:
+            if finding.action is not Action.DENY or raised.hold or raised.boundary or finding.rule != rule:
+                yield finding
+            elif exception is not None:
+                yield replace(finding, action=Action.WARN, exception=exception.name)
+            else:
+                yield replace(finding, remedy=finding.remedy.rstrip(".") + why) if why else finding
+
+
+NONE: Final = Applied()
+
+
+def of_case(case: Case, terms: Terms) -> Applied:
+    """The exceptions of the case's job. What they are worth, and until when, is something that the decision rests on.
+
+    One exception is enough for a rule and none is added to another: of several the one that lasts longest is named.
+    """
+    if not case.facts.exceptions:
+        return NONE
+    by_rule: dict[str, Judged] = {}
+    idle: dict[str, tuple[Judged, ...]] = {}
+    mine = [e for e in case.facts.exceptions if is_for(e, case.kind, case.namespace, case.name)]
+    for exception in sorted(mine, key=_approved_first)[:CONSIDERED]:
+        case.touched.add(Dependency("PolicyException", "", exception.name))
+        judged = judge(exception, case.facts.now, terms)
+        if judged.until is not None:
+            case.expires(judged.until)
+        if not judged.in_force:
+            idle[judged.rule] = (*idle.get(judged.rule, ()), judged)
+            continue
+        other = by_rule.get(judged.rule)
+        if other is None or (judged.until and other.until and judged.until > other.until):
+            by_rule[judged.rule] = judged
+    return Applied(by_rule, idle)
+
+
+def _approved_first(exception: Parsed[PolicyExceptionSpec]) -> tuple[bool, str]:
+    return exception.spec is None or not exception.spec.approved, exception.name
+
+
+def is_for(exception: Parsed[PolicyExceptionSpec], kind: str, namespace: str, name: str) -> bool:
+    """True when it names this very job. One that can not be read is for no job."""
+    spec = exception.spec
+    if spec is None or not name:
+        return False
+    return (spec.workload.kind, spec.workload.namespace, spec.workload.name) == (kind, namespace, name)
