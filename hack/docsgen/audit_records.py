@@ -23,8 +23,8 @@ collector writes a chain of its own (`collector`). `mlprivacy verify DIR` recomp
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "decision": (
         "controller",
-        "a decision that does not allow a job: the whole canonical decision, the generation, who asked, and the objects "
-        "that changed before it became what it is",
+        "a decision that does not allow a job: the whole canonical decision, the generation, who asked, and the "
+        "objects that changed before it became what it is",
     ),
     "render": (
         "controller",
@@ -38,8 +38,8 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "exception-used": (
         "controller",
-        "an attempt that only a PolicyException let run: its rule, ticket and end, who asked, who approved, the job and "
-        "the attempt. The receipt is held before the Job or Deployment is created; once for each job's uid and attempt",
+        "an attempt that only a PolicyException let run: its rule, ticket and end, who asked, who approved, the job "
+        "and the attempt. The receipt is held before the Job or Deployment is created; once for a job's uid and attempt",
     ),
     "admission-decision": (
         "admission",

@@ -88,8 +88,8 @@ class CustomRule(ApiModel):
         Field(
             min_length=1,
             max_length=4096,
-            description="expression in CEL over job, datasets, classes, namespaceObject and now; true is fine, false is a "
-            "breach. It is compiled when the policy is applied.",
+            description="expression in CEL over job, datasets, classes, namespaceObject and now; true is fine, false "
+            "is a breach. It is compiled when the policy is applied.",
         ),
     ]
     message: Annotated[Text, Field(description="message for the person whose job it refuses.")]
@@ -128,8 +128,8 @@ class ExceptionTerms(ApiModel):
         Field(
             default=None,
             max_length=64,
-            description="allow lists the rules that can be excepted; none can with an empty list. Left out, all can but "
-            "egress, pod-hardening, prohibited-use and the rdma- rules, which never can.",
+            description="allow lists the rules that can be excepted; none can with an empty list. Left out, all can "
+            "but egress, pod-hardening, prohibited-use and the rdma- rules, which never can.",
         ),
         UNIQUE,
     ]

@@ -26,9 +26,7 @@ class Reason(StrEnum):
     # Verdicts.
     ALLOWED = "Allowed"  # no rule objects
     ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn
-    ALLOWED_BY_EXCEPTION = (
-        "AllowedByException"  # a rule would refuse it; approved PolicyExceptions let it run for a while
-    )
+    ALLOWED_BY_EXCEPTION = "AllowedByException"  # a rule would refuse it, and an approved PolicyException accepts that
     ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # rules object, and the mode is Audit: Enforce would refuse the job
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet

@@ -70,7 +70,8 @@ class Finding:
         """One line for a terminal or a refusal."""
         law = f" [{', '.join(self.citations)}]" if self.citations else ""
         accepted = f" Accepted for a while by the PolicyException {self.exception}." if self.exception else ""
-        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}.{accepted} To fix it: {self.remedy.rstrip('.')}."
+        found = f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}.{accepted}"
+        return f"{found} To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:
         """For status, JSON and audit; texts are cut to what a status can hold."""
