@@ -39,7 +39,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "exception-used": (
         "controller",
         "an attempt that only a PolicyException let run: its rule, ticket and end, who asked, who approved, the job "
-        "and the attempt. The receipt is held before the Job or Deployment is created; once for a job's uid and attempt",
+        "and the attempt. The receipt is held before the Job or Deployment is created; once for job uid and attempt",
     ),
     "admission-decision": (
         "admission",
