@@ -67,7 +67,8 @@ class Finding:
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""
         law = f" [{', '.join(self.citations)}]" if self.citations else ""
-        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}. To fix it: {self.remedy.rstrip('.')}."
+        end = "" if self.message.endswith("?") and not law else "."
+        return f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}{end} To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:
         """For status, JSON and audit; texts are cut to what a status can hold."""
