@@ -234,23 +234,3 @@ def test_a_job_that_fits_no_node_says_so_in_the_scheduler_s_words(world):
         assert (told["status"], told["reason"]) == ("False", "Unschedulable")
         assert "Insufficient cpu" in told["message"]
     assert world.condition(found, "ControlsReady")["status"] == "True"
-
-
-def test_a_job_whose_image_can_not_be_pulled_says_so_in_the_kubelet_s_words(world):
-    """The test writes the status that a kubelet would: nodes are simulated, and pull nothing."""
-    job = world.training_job()
-    job["spec"]["template"]["spec"]["nodeSelector"] = {"nowhere": "yes"}  # so that no simulated node takes it
-    world.apply(job)
-    world.until("Running", "False", "Unschedulable")
-    (pod,) = world.all("pods", f"{GROUP}/rendered")
-    waiting = {"reason": "ErrImagePull", "message": "registry.example: no such host"}
-    trainer = {"name": "trainer", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-    status = {"containerStatuses": [trainer | {"state": {"waiting": waiting}}]}
-    world.cluster.kubectl(
-        "patch", "pod", pod["metadata"]["name"], "-n", world.namespace, "--subresource=status", "--type=merge",
-        "-p", json.dumps({"status": status}),
-    )  # fmt: skip
-
-    told = world.condition(world.until("Running", "False", "ErrImagePull"), "Running")
-
-    assert "container trainer: registry.example: no such host" in told["message"]
