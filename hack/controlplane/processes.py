@@ -114,8 +114,8 @@ class Process:
     def alive(self) -> bool:
         """Whether this very process still runs (not another one that got its pid)."""
         if self._popen is not None:
-            # A child's pid is not given away before it is reaped. /proc must not be asked: the first thread of a process
-            # is shown as gone while its others still end, and only after those is there an exit code.
+            # A child's pid is not given away before it is reaped. /proc must not be asked: the first thread of a
+            # process is shown as gone while its others still end, and only after those is there an exit code.
             return self._popen.poll() is None
         return bool(self.pid and self.started) and start_time(self.pid) == self.started
 
