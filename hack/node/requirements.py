@@ -66,6 +66,8 @@ def usable(directory: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ControlPlaneError(f"{error.filename} is a file, and no folder can be made there. {other}") from error
     except OSError as error:
         raise ControlPlaneError(f"{path} can not hold the node's state: {error.strerror}. {other}") from error
 

@@ -181,3 +181,12 @@ def test_a_trainer_that_plays_its_accountant_is_not_believed_and_is_stopped(
         if suspend == "true":
             world.until("Suspended", "True", "SuspendedByUser")
     eventually(lambda: world.job()["status"].get("attempt") == 2, "another attempt, which people decided on")
+
+
+def test_a_pod_that_only_carries_our_labels_is_not_asked_by_the_collector(street: World) -> None:
+    """Nobody guards labels where nothing is governed: what answers there is neither signed for nor stored."""
+    labels = {names.LABEL_RENDERED: "training", names.LABEL_JOB_UID: "u", names.LABEL_ATTEMPT: "1"}
+    street.apply(street.plain_pod(takes(names.PORT_SEAL, names.PORT_SIDECAR, flood=0), "forged", labels))
+    street.said("forged", "TAKEN")
+    time.sleep(15)  # a pod that has begun nothing is asked four times a second
+    assert "ASKED" not in street.log("forged")

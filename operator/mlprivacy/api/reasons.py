@@ -74,10 +74,32 @@ class Reason(StrEnum):
     SEAL_NOT_ENFORCED = "SealNotEnforced"  # the seal probe found that NetworkPolicy is not enforced for the pod
     SEAL_NOT_CONFIRMED = "SealNotConfirmed"  # the pod looks sealed; the collector did not confirm it in time
     SEAL_FAILED = "SealFailed"  # the seal probe could not do its work; its words or its exit code say why
+    # What kubelet or scheduler say of a pod that does not get to run; the message has the rest of their words.
+    UNSCHEDULABLE = "Unschedulable"  # the pod fits no node
+    ERR_IMAGE_PULL = "ErrImagePull"  # an image could not be pulled
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"  # the same, and the kubelet pauses before it tries again
+    INVALID_IMAGE_NAME = "InvalidImageName"  # the name of an image can not be read
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"  # something that a container refers to is missing
+    CREATE_CONTAINER_ERROR = "CreateContainerError"  # a container could not be made
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"  # a container ends again and again
+    POD_WAITING = "PodWaiting"  # another word of theirs, with which the message begins
     SIDECAR_SILENT = "SidecarSilent"  # the collector does not hear the sidecar, so nothing meters what runs
     NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
     PROGRESSING = "Progressing"  # on its way, nothing to do
 
 
+# A pod is there and does not get to run, for a reason that may last.
+POD_WAITS = frozenset(
+    {
+        Reason.UNSCHEDULABLE,
+        Reason.ERR_IMAGE_PULL,
+        Reason.IMAGE_PULL_BACK_OFF,
+        Reason.INVALID_IMAGE_NAME,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        Reason.CREATE_CONTAINER_ERROR,
+        Reason.CRASH_LOOP_BACK_OFF,
+        Reason.POD_WAITING,
+    }
+)
 # Holds that no other object resolves: only a change of the job itself, or of a policy, does.
 NEEDS_PEOPLE = frozenset({Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND})

@@ -34,6 +34,7 @@ def _with_pods(attempt: Seen, pods: Sequence[Object], hears: Hears) -> Seen:
         running=attempt.running or running.runs(own),
         silence=hears(_running(own)),
         down=running.down(own),
+        waits=running.waiting(own),
     )
 
 
@@ -69,6 +70,7 @@ def deployment(children: Children, key: JobKey, uid: str, hears: Hears = _hears_
         running=seen.running or running.runs(pods),
         silence=hears(_running(pods)),
         down=running.down(pods),
+        waits=running.waiting(pods),
         restarted=tuple(sorted((p["metadata"]["name"], p["metadata"]["uid"]) for p in running.restarted(pods))),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from mlprivacy.api.reasons import ConditionType, Reason
+from mlprivacy.api.reasons import POD_WAITS, ConditionType, Reason
 from mlprivacy.controller import sealing
 from mlprivacy.controller.sealing import Unsealed
 from mlprivacy.controller.silence import Silence
@@ -69,6 +69,7 @@ class Seen:
     unsealed: Unsealed | None = None  # a pod of it did not
     silence: Silence | None = None  # the sidecar of a pod of it is not heard, and the pod runs
     down: str = ""  # the sentence for a program that runs while its sidecar does not
+    waits: tuple[Reason, str] | None = None  # why a pod of it does not get to run, and the sentence
     restarted: tuple[tuple[str, str], ...] = ()  # name and uid of pods whose gateway was started more than once
 
 
@@ -125,7 +126,7 @@ def plan_training(
     )  # fmt: skip
     said = sealing.told(status.get("conditions"))
     waits = plan.step in (Step.START, Step.KEEP, Step.WAIT) and plan.phase in (Phase.STARTING, Phase.STOPPED)
-    on_its_way = waits and plan.reason in (Reason.PROGRESSING, Reason.ATTEMPT_CREATED)
+    on_its_way = waits and plan.reason in (Reason.PROGRESSING, Reason.ATTEMPT_CREATED, *POD_WAITS)
     if said is None or not on_its_way or (plan.seen is not None and plan.seen.sealed):
         return plan
     return replace(plan, phase=Phase.UNSEALED, reason=said.reason, message=said.message)
@@ -176,8 +177,16 @@ def _plan_training(
         return _unheard(current, current.silence, training=True)
     if current.down:
         return Plan(Step.KEEP, Phase.RUNNING, current.number, Reason.SIDECAR_SILENT, current.down, seen=current)
-    phase = Phase.RUNNING if current.running else Phase.STARTING
-    return Plan(Step.KEEP, phase, current.number, Reason.ATTEMPT_CREATED, seen=current)
+    return _going(current)
+
+
+def _going(seen: Seen) -> Plan:
+    """It runs, or is on its way, unless kubelet or scheduler say why it is not."""
+    if not seen.running and seen.waits is not None:
+        reason, sentence = seen.waits
+        return Plan(Step.KEEP, Phase.STARTING, seen.number, reason, sentence, seen=seen)
+    phase = Phase.RUNNING if seen.running else Phase.STARTING
+    return Plan(Step.KEEP, phase, seen.number, Reason.ATTEMPT_CREATED, seen=seen)
 
 
 def _unheard(current: Seen, silence: Silence, *, training: bool) -> Plan:
@@ -214,7 +223,7 @@ def plan_inference(decision: Decision, seen: Seen | None, *, suspend: bool, repl
         return replace(found, phase=phase)  # replicas are not served while they are not ready
     if seen.down:
         return Plan(Step.KEEP, Phase.RUNNING, 1, Reason.SIDECAR_SILENT, seen.down, seen=seen)
-    return Plan(Step.KEEP, phase, 1, Reason.ATTEMPT_CREATED, seen=seen)
+    return _going(seen)
 
 
 def _over(current: Seen, claimed: int) -> bool:

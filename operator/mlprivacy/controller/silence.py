@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds of silence after which a job says so, and after which training is stopped: as many or more; 0 never."""
+    """Seconds of silence after which a job says so, and as many or more after which training is stopped; 0: never."""
 
     told: int = 60
     stopped: int = 300

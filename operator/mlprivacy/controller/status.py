@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mlprivacy.api.reasons import NEEDS_PEOPLE, Reason
+from mlprivacy.api.reasons import NEEDS_PEOPLE, POD_WAITS, Reason
 from mlprivacy.api.reasons import ConditionType as C
 from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
@@ -189,8 +189,13 @@ def _with_cause(accepted: Tri, cause: str) -> Tri:
 def _resolved(decision: Decision) -> Tri:
     open_refs = [f for f in decision.findings if f.reason in _REFERENCE_REASONS]
     if open_refs:
-        return "False", open_refs[0].reason, " ".join(f"{f.path}: {f.message}." for f in open_refs[:4])
+        return "False", open_refs[0].reason, " ".join(f"{f.path}: {_ended(f.message)}" for f in open_refs[:4])
     return "True", Reason.REFS_RESOLVED, "every name the job refers to resolves and is granted"
+
+
+def _ended(text: str) -> str:
+    """With one mark at its end."""
+    return text if text.endswith("?") else f"{text.rstrip('.')}."
 
 
 def _running(outcome: Outcome) -> Tri:
@@ -222,7 +227,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
         case Phase.RUNNING:
             return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
         case Phase.STARTING:
-            if outcome.stalled:
+            if outcome.stalled or outcome.reason in POD_WAITS:
                 return "False", outcome.reason, outcome.message
             if outcome.controls and outcome.controls[0] == "True":
                 return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
@@ -237,6 +242,8 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)
+    if outcome.phase is Phase.STARTING and outcome.reason in POD_WAITS:
+        return "False", outcome.reason, f"it starts by itself once this is over: {outcome.message}"
     return "False", Reason.PROGRESSING, "nothing for people to do"
 
 

@@ -26,9 +26,6 @@ def waiting_of(status: Mapping[str, Any]) -> Waiting | None:
     """What keeps a pod with this status from running; None when nothing does, or nothing that lasts."""
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False" and condition.get("reason"):
-            return Waiting(str(condition["reason"]), _plain(condition.get("message")))
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason = str(waiting.get("reason") or "")
@@ -36,6 +33,9 @@ def waiting_of(status: Mapping[str, Any]) -> Waiting | None:
             name = str(container.get("name") or "")
             message = _plain(waiting.get("message"))
             return Waiting(reason, f"container {name}: {message}" if message else f"container {name}")
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False" and condition.get("reason"):
+            return Waiting(str(condition["reason"]), _plain(condition.get("message")))
     return None
 
 

@@ -70,7 +70,8 @@ class Finding:
         """One line for a terminal or a refusal."""
         law = f" [{', '.join(self.citations)}]" if self.citations else ""
         accepted = f" Accepted for a while by the PolicyException {self.exception}." if self.exception else ""
-        found = f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}.{accepted}"
+        end = "" if self.message.endswith("?") and not law else "."
+        found = f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}{end}{accepted}"
         return f"{found} To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Resolver:
             self.problems.append(
                 missing(
                     path,
-                    f"the dataset {owner}/{asked.name} does not exist (yet).{self._suggest(owner, asked.name)}",
+                    f"the dataset {owner}/{asked.name} does not exist (yet){self._suggest(owner, asked.name)}",
                     f"create the Dataset {asked.name} in namespace {owner}, or correct the name",
                     reason=Reason.DATASET_NOT_FOUND,
                 )
@@ -261,7 +261,7 @@ class Resolver:
     def _suggest(self, owner: str, name: str) -> str:
         others = [ref for ref in self.facts.visible_datasets if ref != f"{owner}/{name}"]
         close = difflib.get_close_matches(f"{owner}/{name}", others, n=2, cutoff=0.75)
-        return f" Did you mean {' or '.join(close)}?" if close else ""
+        return f". Did you mean {' or '.join(close)}?" if close else ""
 
     @staticmethod
     def _unreadable(path: str, kind: str, ref: str) -> Raised:

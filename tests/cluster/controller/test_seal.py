@@ -175,3 +175,17 @@ def test_a_served_model_that_is_not_sealed_says_so_until_it_is(lax, stack):
     job = lax.eventually(lambda: stalled("False", "Progressing"), "the end of the hold")
     lax.eventually(lambda: lax.condition(lax.inference(), "Running").get("status") == "True", "the model to be served")
     lax.eventually(lambda: events(lax, "Sealed"), "the Event that it goes on")
+
+
+def test_a_job_whose_image_can_not_be_pulled_says_so_in_the_kubelet_s_words(lax):
+    lax.apply(lax.training_job(template=held_template("trainer")))
+    pulling = {"waiting": {"reason": "ErrImagePull", "message": "registry.example: no such host"}}
+    running = {"running": {"startedAt": "2026-06-01T12:00:00Z"}}
+    sealed = container("mlprivacy-seal", ended(0, "sealed"))
+    report(lax, sealing_pod(lax), "Pending", sealed, sidecar=running, user=pulling)
+
+    job = lax.until("Running", "False", "ErrImagePull")
+
+    assert "container trainer: registry.example: no such host" in lax.condition(job, "Running")["message"]
+    assert lax.condition(job, "Ready")["status"] == "False"
+    assert lax.condition(job, "ControlsReady")["status"] == "True"

@@ -220,3 +220,17 @@ def test_nothing_is_written_while_nothing_changes(world):
         if e.namespace == world.namespace and e.verb not in ("get", "list", "watch")
     ]
     assert [(e.verb, e.resource, e.name) for e in events] == []
+
+
+def test_a_job_that_fits_no_node_says_so_in_the_scheduler_s_words(world):
+    job = world.training_job()
+    job["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "100k"}}
+    world.apply(job)
+
+    found = world.until("Running", "False", "Unschedulable")
+
+    for type in ("Running", "Ready"):
+        told = world.condition(found, type)
+        assert (told["status"], told["reason"]) == ("False", "Unschedulable")
+        assert "Insufficient cpu" in told["message"]
+    assert world.condition(found, "ControlsReady")["status"] == "True"

@@ -8,7 +8,7 @@ from builders import NOW, decide, inference_job, training_job
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.controller.plan import Phase, Seen, Step, plan_inference, plan_training
-from mlprivacy.controller.running import down, restarted, running_of, runs
+from mlprivacy.controller.running import down, restarted, running_of, runs, waiting
 from mlprivacy.controller.status import Outcome, job_status
 
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-06-01T12:00:00Z"}}
@@ -74,3 +74,68 @@ def test_a_model_server_that_runs_while_its_gateway_crashes_is_said_to_run() -> 
     seen = Seen("mlp-api", "uid-1", 1, decision.digest, suspended=False, running=True, sealed=True, down="sentence")
     found = plan_inference(decision, seen, suspend=False, replicas=1)
     assert (found.phase, found.reason, found.message) == (Phase.RUNNING, Reason.SIDECAR_SILENT, "sentence")
+
+
+PULLING: dict[str, Any] = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes fit."}
+
+
+def test_why_a_pod_does_not_get_to_run_is_kept_and_told() -> None:
+    assert running_of(status(RUNNING, PULLING)) == {
+        "waits": ["ImagePullBackOff", "container trainer: Back-off pulling image"]
+    }
+    kept = running_of({"conditions": [UNSCHEDULABLE]})
+    assert waiting([pod({}), pod(kept, "Pending")]) == (
+        Reason.UNSCHEDULABLE,
+        "the pod p waits: Unschedulable: 0/1 nodes fit",
+    )
+    assert waiting([pod(kept, deletionTimestamp="2026-06-01T12:00:00Z")]) is None
+
+
+def test_a_word_that_is_none_of_our_reasons_begins_the_message() -> None:
+    assert waiting([pod({"waits": ["NetworkNotReady", ""]})]) == (
+        Reason.POD_WAITING,
+        "the pod p waits: NetworkNotReady",
+    )
+
+
+@pytest.mark.parametrize("kind", ["TrainingJob", "InferenceJob"])
+def test_a_job_whose_pod_waits_is_not_said_to_be_well(kind: str) -> None:
+    job = training_job() if kind == "TrainingJob" else inference_job()
+    decision = decide(job)
+    waits = (Reason.IMAGE_PULL_BACK_OFF, "the pod p waits: ImagePullBackOff")
+    seen = Seen("mlp-x-1", "uid-1", 1, decision.digest, suspended=False, running=False, waits=waits)
+    if kind == "TrainingJob":
+        before = {"attempt": 1, "startedAt": "2026-06-01T11:00:00Z"}
+        found = plan_training(
+            before, decision, [seen], suspend=False, pods_alive=True, ttl_seconds=None, controls_left=True, now=NOW
+        )
+    else:
+        found = plan_inference(decision, seen, suspend=False, replicas=1)
+    assert (found.step, found.phase, found.reason) == (Step.KEEP, Phase.STARTING, Reason.IMAGE_PULL_BACK_OFF)
+    in_place = ("True", Reason.CONTROLS_IN_PLACE, "made")
+    outcome = Outcome(found.phase, found.reason, found.message, attempt=1, controls=in_place)
+    told = {c["type"]: c for c in job_status(job, decision, outcome, NOW)["conditions"]}
+    for type_ in ("Running", "Ready", "Stalled"):
+        assert (told[type_]["status"], told[type_]["reason"]) == ("False", "ImagePullBackOff")
+        assert "the pod p waits" in told[type_]["message"]
+
+
+def test_one_replica_that_waits_does_not_hide_the_one_that_runs() -> None:
+    decision = decide(inference_job())
+    waits = (Reason.UNSCHEDULABLE, "sentence")
+    seen = Seen("mlp-api", "uid-1", 1, decision.digest, suspended=False, running=True, sealed=True, waits=waits)
+    assert plan_inference(decision, seen, suspend=False, replicas=2).phase is Phase.RUNNING
+
+
+def test_a_second_attempt_that_waits_is_still_told_as_not_sealed() -> None:
+    """Its pauses double from the moment at which that was first said."""
+    decision = decide(training_job())
+    waits = (Reason.UNSCHEDULABLE, "sentence")
+    seen = Seen("mlp-x-2", "uid-1", 2, decision.digest, suspended=False, running=False, waits=waits)
+    stalled = {"type": "Stalled", "status": "True", "reason": "SealNotEnforced", "message": "the canary answered"}
+    found = plan_training(
+        {"attempt": 2, "startedAt": "2026-06-01T11:00:00Z", "conditions": [stalled]}, decision, [seen], suspend=False,
+        pods_alive=True, ttl_seconds=None, controls_left=True, now=NOW,
+    )  # fmt: skip
+    assert (found.phase, found.reason) == (Phase.UNSEALED, Reason.SEAL_NOT_ENFORCED)

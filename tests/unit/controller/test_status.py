@@ -100,6 +100,12 @@ def test_an_equal_status_is_not_written_again_whatever_the_time():
     assert changed(job, job_status(job, ALLOWED, replace(outcome, attempt=2), NOW))
 
 
+def test_no_sentence_on_references_ends_twice():
+    found = {c["type"]: c["message"] for c in status(HELD, Outcome(Phase.HELD, Reason.DATASET_NOT_FOUND))["conditions"]}
+    assert found["ResolvedRefs"].endswith("does not exist (yet).")
+    assert ".." not in "".join(found.values())
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3000)
 FINDINGS = st.builds(
     Finding,

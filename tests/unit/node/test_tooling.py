@@ -55,7 +55,7 @@ def test_a_file_in_place_of_the_folder_gets_a_sentence(
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     if verb == "up":
-        assert "can not hold the node's state: File exists. Choose another folder" in said.err
+        assert "is a file, and no folder can be made there. Choose another folder" in said.err
 
 
 def test_a_read_only_disk_gets_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
