@@ -300,7 +300,7 @@ async def stage(
     await facts.wait_synced()
     await children.wait_synced()
     async with asyncio.timeout(20):  # what changes between a list and its watch would be lost here
-        while len(api._watches) < len(facts.informers) + len(children.informers):
+        while len(api._watches) < len(facts.informers) + len(children.informers):  # noqa: ASYNC110 - none has one
             await asyncio.sleep(0.001)
     tasks = [
         asyncio.create_task(found.queue.run(found.handle, workers)),
