@@ -97,7 +97,7 @@ class Office:
                 self.cluster.apply(change["create"])
             elif "restart" in change:
                 for component, arguments in change["restart"].items():
-                    self._extra[component] = [str(a) for a in arguments]
+                    self._extra[component][:] = [str(a) for a in arguments]  # the list that the stack has
                     self.stack.end(component)
                     self.stack.run(component)
                     self.stack.wait_ready(component)

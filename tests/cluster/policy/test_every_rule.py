@@ -1,8 +1,8 @@
-"""Every rule on a real API server: it stops, warns of or records a job, and its printed remedy, followed literally, helps.
+"""Every rule on a real API server: it stops, warns of or records a job, and following its remedy literally helps.
 
-The table is every_rule.yaml. Refusals are asked for by dry runs. What is held, warned of or recorded is created, and its
-status says so. The same job is then accepted by a dry run; what was held is accepted by itself where the remedy asks for
-something else than a change of the job. Nodes are simulated: what is made for a job is seen as objects alone.
+The table is every_rule.yaml. Refusals are asked for by dry runs. What is held, warned of or recorded is created, and
+its status says so. The same job is then accepted by a dry run; what was held is accepted by itself where the remedy
+asks for something else than a change of the job. Nodes are simulated: what is made for a job is seen as objects alone.
 """
 
 import json
@@ -92,14 +92,22 @@ def once(office: Any, look: Any, what: str, seen: list[str]) -> Any:
 
 
 def look_at_what_is_made(office: Any, job: dict[str, Any], entry: Any) -> None:
-    """Create the job, and look at its pod's template and at its NetworkPolicy."""
+    """Create the job, and look at its pod's template, its NetworkPolicy and its decision."""
     namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
     created = office.admin.create(namespace, job)
     assert created.ok, created
-    workload = office.eventually(lambda: office.admin.read(namespace, f"jobs/mlp-{name}-1"), "the Job", 60)
+    seen: list[str] = []
+
+    def workload() -> Any:
+        seen[:] = [json.dumps(live(office, job).get("status"))]
+        return office.admin.read(namespace, f"jobs/mlp-{name}-1")
+
+    found = once(office, workload, "the Job", seen)
     network = office.admin.read(namespace, f"networkpolicies/mlp-{name}")
-    text = json.dumps([workload["spec"], network["spec"]], sort_keys=True)
+    decision = office.admin.read(namespace, f"configmaps/mlp-{name}-decision")
+    objects = json.dumps([found["spec"], network["spec"]], sort_keys=True)
+    text = objects + json.dumps(decision["data"]).replace("\\", "")
     for part in entry.made.get("has", ()):
         assert part in text
     for part in entry.made.get("not", ()):
-        assert entry.own(part) not in text
+        assert entry.own(part) not in objects  # the decision may say what was taken away
