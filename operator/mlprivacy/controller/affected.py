@@ -37,7 +37,8 @@ class Affected:
         if changed.kind == ATTESTATIONS:
             return self.index.resting_on(self._attested(changed, old, new))
         if changed.kind == EXCEPTION:
-            return jobs_of(old, new)  # also the one that rested on none until now
+            # Also the one that rested on none until now; one that is not there is looked at when it comes.
+            return {job for job in jobs_of(old, new) if job in self.index}
         return self.index.resting_on(touched_by(changed))
 
     def exceptions(

@@ -112,6 +112,10 @@ class DependencyIndex:
         self.put(key, frozenset())
         self._of.pop(key, None)
 
+    def __contains__(self, key: JobKey) -> bool:
+        """True for a job that was put here."""
+        return key in self._of
+
     def rests_on(self, key: JobKey, dependency: Dependency) -> bool:
         """True when this job rests on it."""
         return dependency in self._of.get(key, frozenset())

@@ -1,7 +1,6 @@
 """Copies of what decides over RDMA devices and further networks, kept only once a job has asked for any of them."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -48,6 +47,7 @@ BY_NAME: Final = frozenset(
     {NETWORKATTACHMENTS.kind, RESOURCECLAIMS.kind, RESOURCECLAIMTEMPLATES.kind, DEVICECLASSES.kind}
 )
 """Kinds of which a decision rests on single objects; of the others it rests on all, wherever they are."""
+FIRST_SECONDS: Final = 10.0  # after the first job that asked, jobs wait for what is being read
 AGAIN_SECONDS: Final = 60.0  # how often it is looked whether a definition came or went
 
 _Tell = Callable[[Dependency, Object | None, Object | None], None]
@@ -91,29 +91,38 @@ class FabricStore:
         self._absent: set[str] = set()
         self._lists: dict[str, list[Object]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._known: asyncio.Task[None] | None = None
+        self._until = 0.0
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._looked = asyncio.Event()
 
     async def wanted(self, deadline: float | None) -> None:
         """A job asks for what is kept here: begin, and wait until it is known or `deadline` (loop time) has come.
 
-        Only the first waits: where something may not be read, the others would wait in vain each time. Without a
-        deadline nobody does: what becomes known is told, and decides anew.
+        With a deadline only the first waits: where something may not be read, the others would wait in vain each time.
+        Without one, as in the controller, all do for the first FIRST_SECONDS, so that a controller that starts anew
+        does not stop what runs. What becomes known later is told, and decides anew.
         """
-        if self._task is not None:
+        now = asyncio.get_running_loop().time()
+        if self._task is not None and deadline is not None:
             return
-        self._task = asyncio.create_task(self._keep_looking(), name="fabric")
-        if deadline is None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_looking(), name="fabric")
+            self._known = asyncio.create_task(self._all_known(), name="fabric known")
+            self._until = now + FIRST_SECONDS
+        until = self._until if deadline is None else deadline
+        if self._known is None or self._known.done() or now >= until:
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await self._looked.wait()
-                await asyncio.gather(*(i.wait_synced() for i in self._informers.values()))
+        await asyncio.wait({self._known}, timeout=until - now)
+
+    async def _all_known(self) -> None:
+        await self._looked.wait()
+        await asyncio.gather(*(i.wait_synced() for i in self._informers.values()))
 
     async def stop(self) -> None:
         """End the watches; the copies keep answering."""
-        tasks = [t for t in (self._task, *self._telling.values()) if t is not None]
-        self._task = None
+        tasks = [t for t in (self._task, self._known, *self._telling.values()) if t is not None]
+        self._task = self._known = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *(i.stop() for i in self._informers.values()), return_exceptions=True)

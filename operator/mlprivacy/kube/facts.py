@@ -235,18 +235,22 @@ class FactStore:
         """The facts that the decision about this raw job rests on. Never raises on the content of `raw`.
 
         What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
-        made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job.
+        made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job. Without
+        `read_misses` only claims are read, and ApiError is raised where one can not be: a job that runs is not stopped
+        for it.
         """
         deadline = asyncio.get_running_loop().time() + self._read_seconds
         if asks_further(raw):
             await self._fabric.wanted(deadline if read_misses else None)
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
-        for _ in range(_ROUNDS if read_misses else 0):
-            if not view.misses:
+        for _ in range(_ROUNDS):
+            # Of claims there is no copy, so whoever waits for its copies reads them all the same.
+            wanted = [k for k in view.misses if read_misses or k[0] == PERSISTENTVOLUMECLAIMS.kind]
+            if not wanted:
                 break
-            found = await asyncio.gather(*(self._read(key, deadline) for key in view.misses))
-            view.learn(dict(zip(view.misses, found, strict=True)))
+            read = (self._read(key, deadline) if read_misses else self._claim(key) for key in wanted)
+            view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
         return await with_outcomes(raw, facts, self._custom)
 
@@ -262,6 +266,13 @@ class FactStore:
             if self.parsed(*key) is not None or await self._read(key, deadline) is not Absent:
                 found.add(key)
         return found
+
+    async def _claim(self, key: Key) -> Any:
+        """A PersistentVolumeClaim, or Absent. Raises ApiError."""
+        try:
+            return await self._client.get(PERSISTENTVOLUMECLAIMS, key[2], key[1])
+        except (NotFound, ValueError):
+            return Absent
 
     async def _read(self, key: Key, deadline: float) -> Any:
         kind, namespace, name = key

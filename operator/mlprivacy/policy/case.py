@@ -87,6 +87,7 @@ class Case:
     parameters: Mapping[tuple[str, str], ParameterValue] = field(default_factory=dict)
     touched: set[Dependency] = field(default_factory=set, compare=False)
     deadlines: list[datetime] = field(default_factory=list, compare=False)
+    carrying: dict[int, tuple[Use, ...]] = field(default_factory=dict, compare=False)  # kept by `policy.uses`
 
     @property
     def processing(self) -> Literal["Training", "Inference"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Literal
 
 from mlprivacy.api.base import Assurance, Parsed, parse_spec
@@ -29,14 +28,13 @@ from mlprivacy.policy.model import (
     Verdict,
     canonical_digest,
 )
-from mlprivacy.policy.modes import Regime
-from mlprivacy.policy.packs import BASELINE, Pack
+from mlprivacy.policy.packs import BASELINE
 from mlprivacy.policy.people import requester_of
 from mlprivacy.policy.resolve import Resolver
 from mlprivacy.policy.rule import Raised, Rule, missing
 from mlprivacy.policy.rules import rules_by_id
 from mlprivacy.policy.rules.network.egress import readable
-from mlprivacy.policy.standing import Standing, standing
+from mlprivacy.policy.standing import Standing, Voice, standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
 JobSpec = TrainingJobSpec | InferenceJobSpec
@@ -117,7 +115,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
             else:
                 raised.append(item)
         if raised:  # usually there is nothing, which needs no look at packs and policies
-            found = _found(rule, raised, under.regime, under.packs, facts.now)
+            found = _found(rule, raised, under.voice(rule, facts.now))
             findings += excepted.findings(rule.id, zip(raised, found, strict=True))
     if under.regime is not None:
         findings += custom.findings(case, under.custom, under.regime)
@@ -254,17 +252,9 @@ def _finding_of_hold(raised: Raised) -> Finding:
     )
 
 
-def _found(
-    rule: Rule, raised: Iterable[Raised], regime: Regime | None, packs: Iterable[Pack], now: datetime
-) -> Iterator[Finding]:
+def _found(rule: Rule, raised: Iterable[Raised], voice: Voice) -> Iterator[Finding]:
     """What one rule raised, as findings under the regime's mode."""
-    asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
-    # The pack that asks for most comes first; of those that ask for the same, a law before the baseline.
-    asking.sort(key=lambda a: (-a[1].action_at(now, rule.action).rank, a[0] == BASELINE, a[0]))
-    names = tuple(name for name, _ in asking)
-    citations = tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations
-    # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
-    action, policy = regime.action(rule, now) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
+    action, policy, names, citations = voice
     for item in raised:
         effective = action
         if item.hold and action is Action.DENY:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from mlprivacy.api.base import Mode, Parsed
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy import custom, exceptions
 from mlprivacy.policy.facts import Facts
-from mlprivacy.policy.model import Dependency
+from mlprivacy.policy.model import Action, Dependency
 from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
 from mlprivacy.policy.packs import BASELINE, Pack, built_in_packs
 from mlprivacy.policy.parameters import BadParameter, strictest_of
@@ -22,6 +23,15 @@ from mlprivacy.policy.rules import all_rules, rules_by_id
 REMEMBERED: Final = 128  # combinations of namespaces under one set of policies
 _KINDS: Final = ("TrainingJob", "InferenceJob")
 _POLICIES: Final = Dependency("PrivacyPolicy", "", "*")  # those that select one of the namespaces, now or later
+
+
+class Voice(NamedTuple):
+    """What one rule says of a breach: the action, the policy that gives it, the packs that ask, whom they cite."""
+
+    action: Action
+    policy: str | None
+    packs: tuple[str, ...]  # the strictest first
+    citations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,30 @@ class Standing:
     bad: tuple[BadParameter, ...]
     terms: exceptions.Terms  # of PolicyExceptions
     custom: tuple[custom.Standing, ...] = ()
+    moments: tuple[datetime, ...] = ()  # of all changes by date
+    _voices: dict[tuple[str, int], Voice] = field(default_factory=dict, compare=False)
+
+    def voice(self, rule: Rule, now: datetime) -> Voice:
+        """Who asks for ``rule`` at ``now``, and what a breach of it does; kept until a date changes it."""
+        key = (rule.id, bisect_right(self.moments, now))
+        found = self._voices.get(key)
+        if found is None:
+            found = self._voices[key] = _voice(rule, self.packs, self.regime, now)
+        return found
+
+
+def _voice(rule: Rule, packs: Iterable[Pack], regime: Regime | None, now: datetime) -> Voice:
+    asking = [(pack.name, line) for pack in packs if (line := pack.line(rule.id)) is not None]
+    # The pack that asks for most comes first; of those that ask for the same, a law before the baseline.
+    asking.sort(key=lambda a: (-a[1].action_at(now, rule.action).rank, a[0] == BASELINE, a[0]))
+    # Without a regime the job holds as not governed: what its policies would say is not known, so rules only warn.
+    action, policy = regime.action(rule, now) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
+    return Voice(
+        action=action,
+        policy=policy,
+        packs=tuple(name for name, _ in asking),
+        citations=tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations,
+    )
 
 
 _known: dict[tuple[str, ...], Standing] = {}  # by the namespaces; the latest of each
@@ -99,6 +133,7 @@ def _make(names: tuple[str, ...], facts: Facts) -> Standing:
         bad=bad,
         terms=exceptions.terms_of(regime.per_namespace if regime else ()),
         custom=custom.applying(regime.policies) if regime else (),
+        moments=tuple(sorted({moment for pack in packs for _, moment in pack.changes()})),
     )
 
 

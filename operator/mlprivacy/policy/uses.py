@@ -12,6 +12,13 @@ def carrying(case: Case, dataset: UsedDataset) -> tuple[Use, ...]:
     One use must carry the job alone: a condition of one and a basis of another are no permission. Where none states a
     condition all are given, since special-category says what is missing.
     """
+    found = case.carrying.get(dataset.index)
+    if found is None:
+        found = case.carrying[dataset.index] = _carrying(case, dataset)
+    return found
+
+
+def _carrying(case: Case, dataset: UsedDataset) -> tuple[Use, ...]:
     uses = dataset.lawful_uses(case.purpose, case.processing)
     known = dataset.column_classes()
     classes = case.classes_of(known[c] for c in dataset.asked.columns if c in known)

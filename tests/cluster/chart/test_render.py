@@ -348,3 +348,20 @@ def test_the_classes_that_ship_are_made_only_where_asked_and_with_no_more_rights
     )
     spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
     assert ("--default-classes" in spec["containers"][0]["args"]) is install
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_reports_are_written_only_where_wanted_and_with_no_more_rights(helm: Any, ways: Any, enabled: bool) -> None:
+    done = helm("template", values={**ways["inside"], "openReports": {"enabled": enabled}})
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    roles = of(objects, "ClusterRole") + of(objects, "Role")
+    rights = [
+        (role["metadata"]["name"], rule["resources"])
+        for role in roles
+        for rule in role["rules"]
+        if "openreports.io" in rule.get("apiGroups", [])
+    ]
+    assert rights == ([("mlprivacy-controller", ["reports"])] if enabled else [])
+    spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
+    assert ("--open-reports" in spec["containers"][0]["args"]) is enabled

@@ -106,12 +106,13 @@ async def test_only_the_first_waits_for_what_never_comes(store: FactStore, api) 
     assert asyncio.get_running_loop().time() - begun < 0.2
 
 
-async def test_a_reader_that_does_not_wait_begins_too_and_is_told(store: FactStore, api, eventually) -> None:
+async def test_a_reader_without_a_deadline_begins_too_waits_and_is_told(store: FactStore, api, eventually) -> None:
     await definitions(api)
     await objects(api)
     told: list[Dependency] = []
     store.on_change(lambda what, old, new: told.append(what))
-    assert (await store.gather(rdma_job(), NOW, read_misses=False)).fabric.nodes is None
+    waiting = [store.gather(rdma_job(), NOW, read_misses=False) for _ in range(3)]
+    assert all(facts.fabric.nodes for facts in await asyncio.gather(*waiting)), "not even the second is answered early"
     await eventually(lambda: Dependency("Node", "", "*") in told)
     assert (await store.gather(rdma_job(), NOW, read_misses=False)).fabric.nodes
 
@@ -182,3 +183,12 @@ def test_a_copy_holds_what_decides_and_no_more() -> None:
 def test_what_is_no_spec_matters_here_too(old, new) -> None:
     assert matters(old, new)
     assert not matters(old, dict(old))
+
+
+async def test_a_reader_without_a_deadline_does_not_wait_for_ever(store: FactStore, api, monkeypatch) -> None:
+    monkeypatch.setattr("mlprivacy.kube.fabric.FIRST_SECONDS", 0.3)
+    await definitions(api)
+    api.fail(403, 1000, when="/api/v1/nodes")
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            assert (await store.gather(rdma_job(), NOW, read_misses=False)).fabric.nodes is None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mlprivacy.kube.client import KubeClient
+from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.facts import FactStore, touched_by
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.policy.engine import evaluate
@@ -187,6 +188,20 @@ async def test_a_claim_is_read_for_each_decision(store: FactStore, api) -> None:
     assert facts.claims[("team", "models")].read_only
     assert ("team", "missing") not in facts.claims
     assert later.claims == {}
+
+
+async def test_who_waits_for_copies_reads_claims_all_the_same_and_no_failure_makes_one_unknown(
+    store: FactStore, api
+) -> None:
+    path = "/api/v1/namespaces/team/persistentvolumeclaims/models"
+    await api.put(path, {"spec": {"storageClassName": "encrypted", "accessModes": ["ReadOnlyMany"]}})
+
+    facts = await store.gather(job("own", "elsewhere", claims=("models", "missing")), NOW, read_misses=False)
+    assert list(facts.claims) == [("team", "models")]
+
+    api.fail(403, times=9, when="persistentvolumeclaims")
+    with pytest.raises(ApiError):
+        await store.gather(job("own", claims=("models",)), NOW, read_misses=False)
 
 
 async def test_the_store_is_not_synced_while_a_definition_is_missing(client: KubeClient, api) -> None:

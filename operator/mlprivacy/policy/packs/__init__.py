@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Final
 
@@ -73,7 +73,11 @@ class Pack(_Model):
 
     def line(self, rule: str) -> PackRule | None:
         """The line of ``rule``, or None when this pack does not ask for it."""
-        return next((item for item in self.rules if item.id == rule), None)
+        return self._lines.get(rule)
+
+    @cached_property
+    def _lines(self) -> dict[str, PackRule]:
+        return {item.id: item for item in reversed(self.rules)}  # of two lines for one rule the first counts
 
     def changes(self) -> Iterator[tuple[str, datetime]]:
         """Every date at which a line changes its action, with the line's rule."""

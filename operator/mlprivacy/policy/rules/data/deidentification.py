@@ -7,7 +7,8 @@ the data owner can say, by ``deidentification.method: SafeHarbor`` on the Datase
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.policy.case import Case, UsedDataset
@@ -113,11 +114,13 @@ def _dataset(case: Case, dataset: UsedDataset, classes: Mapping[str, DataClassSp
         )
 
 
-def _identifies(categories: Iterable[str], identifiers: Iterable[str]) -> bool:
+@lru_cache(maxsize=512)
+def _identifies(categories: tuple[str, ...], identifiers: tuple[str, ...]) -> bool:
     return any(covered_by_any(identifiers, category) for category in categories)
 
 
-def _too_wide(categories: Iterable[str], identifiers: Iterable[str]) -> bool:
+@lru_cache(maxsize=512)
+def _too_wide(categories: tuple[str, ...], identifiers: tuple[str, ...]) -> bool:
     """A category above an identifier, such as user.contact, does not say whether it is there."""
     return any(covers(category, item) for category in categories if category != HEALTH for item in identifiers)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 from mlprivacy.policy.case import Case
+from mlprivacy.policy.durations import later
 from mlprivacy.policy.model import Action, Demand, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing, oblige
+
+AGAIN = timedelta(minutes=1)  # claims are read and not watched, so one that is missing is looked for again
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -20,6 +24,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     for path, claim in _claims(case):
         known = case.claim(claim)
         if known is None:
+            case.expires(later(case.facts.now, AGAIN))
             yield missing(
                 path,
                 f"{at_rest[0]} must be encrypted at rest, and the claim {claim} is not known (yet)",
