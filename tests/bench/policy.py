@@ -86,9 +86,7 @@ def laws() -> Raw:
 
 def five(**fields: Any) -> Raw:
     """A job on five datasets of another namespace."""
-    return training_job(
-        datasets=[asked(name=f"visits-{n}", mountPath=f"/data/{n}", **fields) for n in range(DATASETS)]
-    )
+    return training_job(datasets=[asked(name=f"visits-{n}", mountPath=f"/data/{n}", **fields) for n in range(DATASETS)])
 
 
 def facts_for_five(**spec: Any) -> Facts:

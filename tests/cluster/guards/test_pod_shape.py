@@ -109,6 +109,7 @@ MOUNTS: dict[str, Change] = {
     "over it by its other name": lambda s: mount(s, "mlprivacy-tmp", "/run/mlprivacy"),
     "over it by a detour": lambda s: mount(s, "mlprivacy-tmp", "/var/lib/../run/mlprivacy"),
     "the sidecar's log": lambda s: mount(s, "mlprivacy-log", "/log"),
+    "the sidecar's key": lambda s: mount(s, "mlprivacy-key", "/key"),
     "data writable": lambda s: mount(s, "mlprivacy-data-0", "/data/again"),
     "the user's volume in the sidecar": lambda s: (
         s["volumes"].append({"name": "mine", "emptyDir": {}}),
