@@ -102,7 +102,7 @@ class Manifests:
                 }
             ],
             "volumes": [
-                {"name": f"mlprivacy-{name}", "emptyDir": {}} for name in ("run", "log", "tmp", "output", "data-0")
+                {"name": f"mlprivacy-{name}", "emptyDir": {}} for name in ("run", "log", "key", "tmp", "output", "data-0")
             ],
         }
 
