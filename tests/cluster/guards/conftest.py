@@ -102,7 +102,8 @@ class Manifests:
                 }
             ],
             "volumes": [
-                {"name": f"mlprivacy-{name}", "emptyDir": {}} for name in ("run", "log", "key", "tmp", "output", "data-0")
+                {"name": f"mlprivacy-{name}", "emptyDir": {}}
+                for name in ("run", "log", "key", "tmp", "output", "data-0")
             ],
         }
 
