@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,12 +53,16 @@ def read_processes(state: Path) -> list[Process]:
 def end_all(state: Path) -> None:
     """End what a state file lists, and what runs in the cgroup it names: containers of a test node are no children.
 
+    The node's link is taken down as well: a busy kernel takes a minute for that after the namespace's last process.
     Raises ControlPlaneError when the file can not be read or something does not end.
     """
     stop_all(read_processes(state), grace=2)
-    name = json.loads(state.read_text(encoding="utf-8")).get("group") if state.is_file() else None
-    if name and ControlGroup(name).exists():
+    document = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
+    name, link = document.get("group"), document.get("link")
+    if name and ControlGroup(name).exists():  # else another node may have the link's name by now
         ControlGroup(name).destroy()
+        if link and Path("/sys/class/net", link).exists():
+            subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,8 @@ class NodeCluster(ControlPlane):
     def _state(self) -> dict[str, Any]:
         if self._sandbox is None:
             return {}
-        return {"group": self._sandbox.group.name, "sandbox": self._sandbox.as_dict()}
+        sandbox = self._sandbox
+        return {"group": sandbox.group.name, "link": sandbox.addresses.link, "sandbox": sandbox.as_dict()}
 
     def _restore(self, document: Mapping[str, Any]) -> None:
         self._sandbox = Sandbox.from_dict(document["sandbox"]) if document.get("sandbox") else None
