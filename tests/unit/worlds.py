@@ -117,10 +117,21 @@ class Maker:
             region=(0.4, self.one("eu-west", "cn-north")),
             retention=(0.4, {"until": self.one(*DAYS)}),
             jurisdictions=(0.3, self.one(["eu-gdpr"], ["us-hipaa"], ["cn-pipl"])),
-            deidentification=(0.2, {"method": "SafeHarbor"}),
+            deidentification=(0.1, {"method": "SafeHarbor"}),
+            incident=(0.1, {"openedAt": self.one(*MOMENTS), "reference": "https://clinic.example/incidents/1"}),
+            processorContract=(0.3, self.contract()),
         )
+        if self.likely(0.2):
+            kept = {"reference": "https://clinic.example/expert", "expiresAt": self.one(*MOMENTS)}
+            more["deidentification"] = {"method": "ExpertDetermination"} | kept
+        for one in uses:
+            one |= self.fields(objections=(0.4, {"handling": "Excluded", "reviewedOn": self.one(*DAYS)}))
+        more |= self.fields()
         subjects = {"column": "patient_id", "kind": "patient", "atLeast": self.one(100, 200_000)}
         return dataset(name, place, uses=uses or [consent_use()], subjects=subjects, **more)
+
+    def contract(self) -> Raw:
+        return {"reference": "https://clinic.example/contract", "expiresAt": self.one(*MOMENTS)}
 
     def scopes(self, place: str) -> list[Raw]:
         more = self.fields(state=(0.15, "Withdrawn"), maxSnapshotAge=(0.3, "24h"))
@@ -136,10 +147,12 @@ class Maker:
         if kind == "InferenceJob" or self.likely(0.2):
             to.append({"kind": "ConsentScope", "name": "triage"})
         more = self.fields(expiresAt=(0.4, self.one(*MOMENTS)), maxUses=(0.1, 3))
+        more |= self.fields(processorContract=(0.3, self.contract()))
         return grant(name, place, **{"from": [{"namespace": self.one(*PLACES), "kind": kind}], "to": to} | more)
 
     def policy(self, name: str) -> Raw:
         packs = [{"name": p} for p in self.some([*built_in_packs(), "acme"], self.one(0, 1, 4)) if p != "baseline"]
+        packs += [{"name": "acme"}] if self.likely(0.4) and {"name": "acme"} not in packs else []
         overrides = [{"id": r, "action": self.one("Deny", "Warn")} for r in self.some(rules_by_id(), self.one(0, 0, 3))]
         parameters = {
             "special-category.minimumAssurance": self.one("Declared", "Declared", "Gated"),
@@ -194,7 +207,7 @@ class Maker:
             spec["purpose"] = self.one(*["train_ai_system"] * 4, "train_ai_system.vision", "advertising", "x")
         spec |= self.fields(
             assurance=(0.1, "Gated"),
-            highRisk=(0.1, {}),
+            highRisk=(0.3, {}),
             suspend=(0.1, True),
             ttlSecondsAfterFinished=(0.1, 60),
         )

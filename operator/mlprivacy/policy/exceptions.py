@@ -164,14 +164,14 @@ def _agreed(
         return (
             Reason.NOT_STAMPED,
             "it is not stamped with who asked for it, so nobody can approve it; make it anew",
-            None,
+            end,
         )
     if not spec.approved:
         return Reason.WAITING_FOR_APPROVAL, "it waits for the approval of another person with the verb approve", end
     if not isinstance(approver, str) or not approver:
-        return Reason.NOT_STAMPED, "it is not stamped with who approved it; revoke it and approve it again", None
+        return Reason.NOT_STAMPED, "it is not stamped with who approved it; revoke it and approve it again", end
     if approver == requester:
-        return Reason.NOT_STAMPED, "who asked for it approved it; revoke it and let another person approve it", None
+        return Reason.NOT_STAMPED, "who asked for it approved it; revoke it and let another person approve it", end
     if now < made:
         return Reason.INVALID_DATES, f"it was made at {_text(made)}, which has not come yet", made
     return Reason.APPROVED, f"it is approved until {_text(end)}", end

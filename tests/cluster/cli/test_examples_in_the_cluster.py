@@ -60,7 +60,7 @@ def test_applied_as_a_folder_refused_jobs_are_refused_at_apply_with_rule_field_a
     refused = [job for job in jobs(folder) if job["outcome"] == "refused"]
     assert len(refusals) == len(refused)
     for job in refused:
-        assert any(all(f"{rule}: spec." in text for rule in job["rules"]) and "To fix it:" in text for text in refusals)
+        assert any(all(f"{rule}: spec" in text for rule in job["rules"]) and "To fix it:" in text for text in refusals)
     for job in jobs(folder):
         eventually(lambda job=job: settled(stack, job), f"{job['name']} as {job['outcome']}")
         if job["outcome"] == "refused":
@@ -69,7 +69,8 @@ def test_applied_as_a_folder_refused_jobs_are_refused_at_apply_with_rule_field_a
 
 def test_applied_with_the_jobs_first_everything_settles(stack: DevStack, folder: str) -> None:
     files = sorted((EXAMPLES / folder).glob("*.yaml"))
-    names = [path for path in files if path.name.startswith("00-")]
+    # Namespaces, since the API server wants them first, and policies that admit what is refused without them.
+    names = [path for path in files if path.name in ("00-namespaces.yaml", "10-policies.yaml")]
     for path in [*names, *reversed([path for path in files if path not in names])]:
         stack.cluster.kubectl("apply", "-f", str(path), check=False)
     for job in jobs(folder):

@@ -516,3 +516,16 @@ class TestCustomRules:
         said = CliRunner().invoke(cli, ["explain", "custom/few-trials"])
         assert said.exit_code == 2
         assert "rule of a PrivacyPolicy of your own" in said.output
+
+
+def test_folders_that_are_cases_of_tests_are_left_to_the_command_for_them_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(ALLOWED, encoding="utf-8")
+    case = tmp_path / "cases" / "one"
+    case.mkdir(parents=True)
+    (case / "case.yaml").write_text("name: a case\nnow: 2027-01-01\nexpect: {verdict: Allow}\n", encoding="utf-8")
+    (case / "objects.yaml").write_text("this: is no object", encoding="utf-8")
+
+    result = check(str(tmp_path))
+    assert result.exit_code == 0
+    assert "1 folder below it is a case of `mlprivacy test`, and left to it" in " ".join(result.output.split())
+    assert check(str(case)).exit_code == 2  # asked for by name it is read
