@@ -124,8 +124,8 @@ class Maker:
         if self.likely(0.2):
             kept = {"reference": "https://clinic.example/expert", "expiresAt": self.one(*MOMENTS)}
             more["deidentification"] = {"method": "ExpertDetermination"} | kept
-        for one in uses:
-            one |= self.fields(objections=(0.4, {"handling": "Excluded", "reviewedOn": self.one(*DAYS)}))
+        for given in uses:
+            given.update(self.fields(objections=(0.4, {"handling": "Excluded", "reviewedOn": self.one(*DAYS)})))
         more |= self.fields()
         subjects = {"column": "patient_id", "kind": "patient", "atLeast": self.one(100, 200_000)}
         return dataset(name, place, uses=uses or [consent_use()], subjects=subjects, **more)
