@@ -104,3 +104,16 @@ def test_the_data_plane_has_no_client_and_no_framework(roots: dict[str, Path]) -
     there = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
     assert {"mlprivacy", "cryptography"} <= there
     assert there & {"kubernetes", "aiohttp", "pydantic", "yaml", "kopf"} == set()
+
+
+def test_custom_rules_are_evaluated_in_the_operators_image(roots: dict[str, Path]) -> None:
+    """Their library is compiled code: what it links to has to be in the image."""
+    python = f"/usr/bin/python{load().debian.python}"
+    argv = ["/usr/sbin/chroot", "--userspec=65532:65532", str(roots["mlprivacy"]), python, "-I", "-m"]
+    request = json.dumps({"op": "compile", "texts": ["job.spec.epochs < 3", "job.spec.epochs <"]}) + "\n"
+    done = subprocess.run(
+        [*argv, "mlprivacy.cel.worker"], env={}, input=request, capture_output=True, text=True, check=False, timeout=60
+    )
+    *_, good, bad = (json.loads(line) for line in done.stdout.splitlines())
+    assert good == {"ok": True}, done.stderr
+    assert bad["invalid"] is True
