@@ -93,7 +93,7 @@ def test_a_good_installation_has_nothing_bad(stack: DevStack, mlprivacy: Run, wa
     assert level(results, "the controller is active") == "ok"
     assert level(results, "accounts that the guards trust") == "ok"
     assert level(results, f"enforce: {ward}") == "ok"
-    assert level(results, " simulated (") == "warn"
+    assert level(results, "1 of 1 node is simulated") == "warn"
     assert level(results, "whether NetworkPolicy is enforced") == "skip"
     assert all(r["remedy"] for r in results if r["level"] in ("warn", "bad"))
 
