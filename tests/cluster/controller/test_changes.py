@@ -154,3 +154,17 @@ def test_findings_in_an_auditing_namespace_are_evidence_and_the_job_runs(worlds)
     accepted = world.condition(job, "Accepted")
     assert (accepted["status"], accepted["reason"]) == ("True", "AllowedWithFindings")
     assert {f["action"] for f in job["status"]["decision"]["findings"]} == {"Evidence"}
+
+
+def test_the_status_says_what_changed(world):
+    world.apply(world.training_job())
+    job = world.running()
+    assert not job["status"]["decision"].get("changedBy")
+    world.delete("consentscopes.mlprivacy.dev", "research")
+    job = suspended(world)
+    cause = {"kind": "ConsentScope", "namespace": world.namespace, "name": "research"}
+    assert job["status"]["decision"]["changedBy"] == [cause]
+    said = f"ecided anew after a change of ConsentScope {world.namespace}/research"
+    assert said in world.condition(job, "Accepted")["message"]
+    told = [e for e in world.all("events") if said in (e.get("message") or e.get("note") or "")]
+    assert told, "an Event says it, too"
