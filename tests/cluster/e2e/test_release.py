@@ -41,16 +41,18 @@ def test_an_upgrade_of_the_data_plane_opens_nothing_and_stops_nothing(lab: Any) 
     nothing_is_open()
     lab.eventually(lambda: passes(DATAPLANE_IMAGE), "pods of the running release go on being made")
     assert not passes(NEXT_IMAGE)  # the admission processes know nothing of it yet
-    # As the chart's Deployments do: admission first knows both images, the controller renders the next one.
+    # As the chart's Deployments do: admission first, then the controller, which writes down what it renders with.
     lab.arguments["admission"][:] = ["--dataplane-image", NEXT_IMAGE]
     lab.end("admission")
     lab.restore()
-    lab.eventually(lambda: passes(DATAPLANE_IMAGE) and passes(NEXT_IMAGE), "both images pass")
+    lab.eventually(lambda: passes(DATAPLANE_IMAGE), "pods of the running release go on being made")
+    assert not passes(NEXT_IMAGE)  # the controller has not said that it renders with it
     nothing_is_open()
     lab.arguments["controller"][:] = ["--dataplane-image", NEXT_IMAGE]
     lab.end("controller")
     nothing_is_open()
     lab.restore()
+    lab.eventually(lambda: passes(DATAPLANE_IMAGE) and passes(NEXT_IMAGE), "both images pass")
     nothing_is_open()
     lab.allowed(lab.mallory.create(ns, lab.training_job("fresh")))
 
