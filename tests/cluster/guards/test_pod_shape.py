@@ -191,7 +191,7 @@ def test_without_its_seal_probe_and_sidecar_as_rendered_it_is_refused(
 def test_other_volumes_are_refused(world: Any, manifests: Any, ns: str, volume: str) -> None:
     pod = changed(manifests, lambda spec: spec["volumes"].append({"name": "mine", **VOLUMES[volume]}))
 
-    world.try_refused(ns, pod, "pod-volumes")
+    world.try_refused(ns, pod, "pod-volumes|host-access" if volume == "host path" else "pod-volumes")
 
 
 @pytest.mark.parametrize("change", MOUNTS)
@@ -201,10 +201,10 @@ def test_mounts_that_reach_the_sidecar_are_refused(world: Any, manifests: Any, n
 
 @pytest.mark.parametrize("change", FIELDS)
 def test_fields_that_open_the_sandbox_are_refused(world: Any, manifests: Any, ns: str, change: str) -> None:
-    # A token's volume is a matter of mlprivacy-pod-volumes too; which of two refusals is shown is not defined.
-    world.try_refused(
-        ns, changed(manifests, FIELDS[change]), "pod-fields|pod-volumes" if "token" in change else "pod-fields"
-    )
+    # A token's volume is a matter of mlprivacy-pod-volumes too, and the node of mlprivacy-host-access, which judges every
+    # pod; which of two refusals is shown is not defined.
+    guards = "pod-fields|pod-volumes" if "token" in change else "pod-fields|host-access"
+    world.try_refused(ns, changed(manifests, FIELDS[change]), guards)
 
 
 def test_what_a_user_may_ask_for_passes(world: Any, manifests: Any, ns: str) -> None:
