@@ -201,8 +201,8 @@ def test_mounts_that_reach_the_sidecar_are_refused(world: Any, manifests: Any, n
 
 @pytest.mark.parametrize("change", FIELDS)
 def test_fields_that_open_the_sandbox_are_refused(world: Any, manifests: Any, ns: str, change: str) -> None:
-    # A token's volume is a matter of mlprivacy-pod-volumes too, and the node of mlprivacy-host-access, which judges every
-    # pod; which of two refusals is shown is not defined.
+    # A token's volume is a matter of mlprivacy-pod-volumes too, and the node of mlprivacy-host-access, which judges
+    # every pod; which of two refusals is shown is not defined.
     guards = "pod-fields|pod-volumes" if "token" in change else "pod-fields|host-access"
     world.try_refused(ns, changed(manifests, FIELDS[change]), guards)
 
