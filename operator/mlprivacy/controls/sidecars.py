@@ -73,7 +73,12 @@ def sidecar(context: RenderContext, trainer_uid: int) -> dict[str, Any]:
         },
         # No liveness probe: whatever the pod does, its sidecar is not started anew, since the program could take its
         # port meanwhile.
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": names.PORT_SIDECAR}, "periodSeconds": 10},
+        # Patient, since a program that floods its sidecar on a busy node would otherwise make it look away.
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz", "port": names.PORT_SIDECAR},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
         "resources": _resources(_SIDECAR_IN_MEMORY if context.obligations.scratch_in_memory else _SIDECAR),
         "securityContext": restricted(names.UID_SIDECAR),
         "volumeMounts": [

@@ -67,14 +67,17 @@ async def test_every_receipt_survives_kill_9(tmp_path: Path, pki: Any, event: Ca
         async with collector.client(attempts=12) as client:
             given += await client.receipt([next(events)])
         appending = [asyncio.create_task(append(collector, events, given)) for _ in range(4)]
+        enough = len(given) + 11
         await asyncio.sleep(pause)
+        while len(given) < enough:  # noqa: ASYNC110 - so that on a busy machine too there is something to lose
+            await asyncio.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         await asyncio.gather(*appending)
         problem = verify(collector.directory).problem
         assert problem is None or problem.wrong == Wrong.TORN_LINE
 
-    assert len(given) > 2 * len(PAUSES)  # there was something to lose each time
+    assert len(given) > 10 * len(PAUSES)
     process = await collector.start()
     try:
         async with collector.client(attempts=12) as client:
