@@ -37,6 +37,9 @@ class FactSource(Protocol):
     async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
         """The facts that the decision about this raw job rests on."""
 
+    async def settle(self) -> bool:
+        """Wait, shortly, while facts are changing; True when they changed lately: then it pays to look again."""
+
     def packs(self) -> Shelf:
         """The packs there are."""
 
@@ -96,6 +99,10 @@ def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict:
 async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
     kind, parsed = parse_job(review.object)
     decision = await _decide(kind, parsed, source, now, trusted=trusted)
+    if decision.blocking and await source.settle():
+        # One `kubectl apply` of a folder sends a job right behind its policy and its data: what stands in its way may
+        # be gone, or there, by the time that these have arrived.
+        decision = await _decide(kind, parsed, source, now, trusted=trusted)
     digest = decision.digest
     answer = Answer(
         allowed=True,

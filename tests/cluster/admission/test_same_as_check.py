@@ -79,7 +79,7 @@ def generated(labs: Any, seed: int) -> list[dict[str, Any]]:
     for number in range(JOBS):
         spec = json.loads(json.dumps(base["spec"]))
         spec["datasets"] = rng.sample(spec["datasets"], rng.randint(1, 3))
-        if likely(0.1):
+        if likely(0.25):
             spec["datasets"][0]["name"] = "missing"
         if likely(0.1):
             spec["datasets"][0]["columns"].append(rng.choice(["postcode", "nosuch", "patient_id"]))

@@ -32,6 +32,7 @@ class World:
 
     def __init__(self) -> None:
         self.objects: list[dict[str, Any]] = copy.deepcopy(OBJECTS)
+        self.arriving: list[dict[str, Any]] = []
         self.version = 0
         self.now = NOW
         self.fresh: str | None = None
@@ -57,6 +58,11 @@ class World:
     async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
         self.gathered += 1
         return select_facts(raw, ObjectLookup(self.objects), now)
+
+    async def settle(self) -> bool:
+        arriving, self.arriving = self.arriving, []
+        self.objects += arriving
+        return bool(arriving)
 
     async def known(self, keys: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
         there = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in self.objects}

@@ -65,6 +65,27 @@ async def test_a_reference_that_does_not_resolve_is_a_warning(world) -> None:
     assert all(len(text) <= 250 for text in answer["warnings"])
 
 
+@pytest.mark.parametrize(
+    "late",
+    [("Dataset", "visits"), ("DatasetGrant", "to-research"), ("PrivacyPolicy", "eu"), ("ConsentScope", "research")],
+)
+async def test_a_job_applied_right_behind_what_it_rests_on_is_decided_with_it(world, late) -> None:
+    arriving = world.get(*late)
+    world.objects.remove(arriving)
+    assert (await world.ask(KINDS, world.job()))["auditAnnotations"]["verdict"] != "Allow"
+
+    world.arriving = [arriving]
+    answer = await world.ask(KINDS, world.job())
+
+    assert answer["auditAnnotations"]["verdict"] == "Allow"
+
+
+async def test_what_is_allowed_waits_for_nothing(world) -> None:
+    world.arriving = [world.get("Dataset", "visits")]
+    await world.ask(KINDS, world.job())
+    assert world.arriving
+
+
 async def test_under_a_soft_label_findings_are_warnings(world) -> None:
     for name in ("clinic", "research"):
         world.get("Namespace", name)["metadata"]["labels"]["mlprivacy.dev/enforce"] = "warn"

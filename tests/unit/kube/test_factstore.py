@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ import pytest
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
-from mlprivacy.kube.facts import FactStore, touched_by
+from mlprivacy.kube.facts import SETTLE_SECONDS, FactStore, touched_by
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Dependency, Verdict
@@ -124,6 +125,34 @@ async def test_an_object_that_has_not_arrived_yet_is_read_once(store: FactStore,
     assert set(facts.data_classes) == {"plain"}
     assert sum(path.endswith("/datasets/fresh") for _, path, _ in api.requests) == 1
     assert again.datasets == {}, "within a second the same name is not read twice"
+
+
+async def test_while_facts_arrive_it_waits_for_the_rest_and_else_not_at_all(store: FactStore, api, eventually) -> None:
+    store._changed_at = float("-inf")
+    assert not await store.settle()
+
+    await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/late", grant("team", "secret"))
+    await eventually(lambda: len(store.grants("clinic")) == 2)
+    settling = asyncio.create_task(store.settle())
+    await asyncio.sleep(0.1)
+    await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/later", grant("team", "secret"))
+
+    assert await settling
+    assert len(store.grants("clinic")) == 3
+
+
+async def test_facts_that_never_settle_hold_no_answer_up(store: FactStore) -> None:
+    async def restless() -> None:
+        while True:
+            store._changed_at = time.monotonic()
+            await asyncio.sleep(0.01)
+
+    changing = asyncio.create_task(restless())
+    await asyncio.sleep(0.05)
+    try:
+        assert await asyncio.wait_for(store.settle(), SETTLE_SECONDS * 10)
+    finally:
+        changing.cancel()
 
 
 async def test_reads_are_bounded(client: KubeClient, api) -> None:
