@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VALUES: dict[str, object] = {
     "controller": {
         "seal": {"deadlineSeconds": 20, "retrySeconds": 5},
-        "sidecars": {"silentAfterSeconds": 45, "stopAfterSeconds": 90},
+        "sidecars": {"silentAfterSeconds": 30, "stopAfterSeconds": 60},
+        "gracePeriodSeconds": 10,
     }
 }
 

@@ -119,13 +119,14 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Seconds of controller.seal and controller.sidecars as JSON; what was set to null has the default. */}}
+{{/* Seconds of controller.seal, controller.sidecars and controller.gracePeriodSeconds as JSON; what was set to null has
+     the default. */}}
 {{- define "mlprivacy.limits" -}}
 {{- $seal := .Values.controller.seal | default dict -}}
 {{- $sidecars := .Values.controller.sidecars | default dict -}}
 {{- $stop := get $sidecars "stopAfterSeconds" -}}
 {{- if not (hasKey $sidecars "stopAfterSeconds") -}}{{- $stop = 300 -}}{{- end -}}
-{{- dict "sealDeadline" (int ($seal.deadlineSeconds | default 60)) "sealRetry" (int ($seal.retrySeconds | default 60)) "silentAfter" (int ($sidecars.silentAfterSeconds | default 60)) "stopAfter" (int $stop) | toJson -}}
+{{- dict "sealDeadline" (int ($seal.deadlineSeconds | default 60)) "sealRetry" (int ($seal.retrySeconds | default 60)) "silentAfter" (int ($sidecars.silentAfterSeconds | default 60)) "stopAfter" (int $stop) "grace" (int (.Values.controller.gracePeriodSeconds | default 30)) | toJson -}}
 {{- end }}
 
 {{- /* What decides over RDMA devices and further networks; read only once a job asks for any (kube/fabric.py). A rule for

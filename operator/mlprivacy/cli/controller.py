@@ -46,6 +46,13 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     help="First pause before another attempt of training whose pod was not sealed; it doubles, up to 15 minutes.",
 )
 @flag(
+    "--grace-period",
+    type=click.IntRange(1, 60),
+    default=30,
+    metavar="SECONDS",
+    help="How long the programs of a governed pod that is told to end may take.",
+)
+@flag(
     "--audit-retention-days",
     type=click.IntRange(0),
     metavar="DAYS",
@@ -71,6 +78,7 @@ def command(
     sidecar_stop_after: int,
     seal_deadline: int,
     seal_retry: int,
+    grace_period: int,
     audit_retention_days: int | None,
     default_classes: bool,
     open_reports: bool,
@@ -108,6 +116,7 @@ def command(
         patience=Patience(sidecar_silent_after, sidecar_stop_after),
         seal_deadline_seconds=seal_deadline,
         seal_retry_seconds=seal_retry,
+        grace_seconds=grace_period,
         audit_retention_days=audit_retention_days,
         default_classes=default_classes,
         open_reports=open_reports,

@@ -21,6 +21,7 @@ class ControllerConfig:
     ``simulated_nodes`` says that nodes run nothing (kwok): no heartbeat is expected, and status says so. ``patience``
     is that with sidecars that are not heard. ``seal_deadline_seconds`` is how long a seal probe waits for its pod to
     be sealed, ``seal_retry_seconds`` the first pause before another attempt of a job that was not.
+    ``grace_seconds`` is how long the programs of a governed pod that is told to end may take.
     ``audit_retention_days`` is how long the audit log is promised to be kept; None is not known.
     ``default_classes`` makes the DataClasses that ship where they are absent. ``open_reports`` writes Reports of
     openreports.io where their definition is installed. ``after_write`` is called after each API write of a reconcile;
@@ -45,6 +46,7 @@ class ControllerConfig:
     patience: Patience = field(default_factory=Patience)
     seal_deadline_seconds: int = 60
     seal_retry_seconds: int = 60
+    grace_seconds: int = 30
     audit_retention_days: int | None = None
     default_classes: bool = False
     open_reports: bool = False

@@ -135,6 +135,7 @@ async def _start(
         canary=config.canary or await _canary(client, config.namespace),
         seal_key=await seal_key,
         seal_deadline_seconds=config.seal_deadline_seconds,
+        grace_seconds=config.grace_seconds,
     )
     # Before anything is rendered: admission accepts pods that are rendered with what is written down there.
     addresses = Addresses(client, config.namespace, settings)

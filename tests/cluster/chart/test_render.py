@@ -297,7 +297,13 @@ def test_a_nonsense_install_is_refused_with_a_sentence(helm: Any, ways: Any, wha
     assert said in done.stderr
 
 
-LIMITS = ("--seal-deadline=60", "--seal-retry=60", "--sidecar-silent-after=60", "--sidecar-stop-after=300")
+LIMITS = (
+    "--seal-deadline=60",
+    "--seal-retry=60",
+    "--sidecar-silent-after=60",
+    "--sidecar-stop-after=300",
+    "--grace-period=30",
+)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +312,10 @@ LIMITS = ("--seal-deadline=60", "--seal-retry=60", "--sidecar-silent-after=60", 
         ({"seal": None}, LIMITS),
         ({"sidecars": None}, LIMITS),
         ({"seal": {"deadlineSeconds": None}, "sidecars": {"stopAfterSeconds": None}}, LIMITS),
-        ({"sidecars": {"stopAfterSeconds": 0}}, (*LIMITS[:3], "--sidecar-stop-after=0")),
-        ({"sidecars": {"stopAfterSeconds": 86400}}, (*LIMITS[:3], "--sidecar-stop-after=86400")),
+        ({"sidecars": {"stopAfterSeconds": 0}}, (*LIMITS[:3], "--sidecar-stop-after=0", LIMITS[4])),
+        ({"sidecars": {"stopAfterSeconds": 86400}}, (*LIMITS[:3], "--sidecar-stop-after=86400", LIMITS[4])),
+        ({"gracePeriodSeconds": 5}, (*LIMITS[:4], "--grace-period=5")),
+        ({"gracePeriodSeconds": None}, LIMITS),
     ],
 )
 def test_null_is_the_default_and_zero_is_zero(
@@ -316,7 +324,7 @@ def test_null_is_the_default_and_zero_is_zero(
     done = helm("template", values={**ways["inside"], "controller": controller})
 
     assert done.returncode == 0, done.stderr
-    assert [line.strip(" -") for line in done.stdout.splitlines() if re.search("--(seal|sidecar)-", line)] == [
+    assert [line.strip(" -") for line in done.stdout.splitlines() if re.search("--(seal|sidecar|grace)-", line)] == [
         option.strip("-") for option in options
     ]
 
