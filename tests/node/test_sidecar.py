@@ -223,10 +223,10 @@ def test_a_trainer_that_plays_its_accountant_is_not_believed_and_is_stopped(own_
     eventually(lambda: not world.pods(), "its pod to be gone")
     assert job["status"]["attempt"] == 1
     # The program ran all the while, and the job said that nobody heard its sidecar.
-    reasons = [told["reason"] for told in own_impostor.told]
-    unheard = own_impostor.told[: reasons.index("SidecarSilent") + 1]
-    assert {told["status"] for told in unheard} == {"True"}
-    assert "has not heard" in unheard[-1]["message"]
+    told = own_impostor.told
+    unheard = next(i for i, one in enumerate(told) if "has not heard" in one["message"])
+    assert told[unheard]["reason"] == "SidecarSilent"
+    assert {one["status"] for one in told[: unheard + 1]} == {"True"}
 
     # Another attempt is a decision of people's.
     for suspend in ("true", "false"):
