@@ -18,10 +18,11 @@ from mlprivacy.api.names import GROUP
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
+from mlprivacy.kube.settling import exception_of
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
 from mlprivacy.policy.exceptions import exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
-from mlprivacy.policy.model import Action, Decision, Finding, Verdict
+from mlprivacy.policy.model import Action, Decision, Dependency, Finding, Verdict
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
 from mlprivacy.policy.vocabulary import vocabulary_warnings
@@ -37,8 +38,8 @@ class FactSource(Protocol):
     async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
         """The facts that the decision about this raw job rests on."""
 
-    async def settle(self) -> bool:
-        """Wait, shortly, while facts are changing; True when they changed lately: then it pays to look again."""
+    async def settle(self, rests_on: Collection[Dependency]) -> bool:
+        """Wait, shortly, while these are changing; True when they changed lately: then it pays to look again."""
 
     def packs(self) -> Shelf:
         """The packs there are."""
@@ -99,7 +100,8 @@ def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict:
 async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
     kind, parsed = parse_job(review.object)
     decision = await _decide(kind, parsed, source, now, trusted=trusted)
-    if decision.blocking and await source.settle():
+    exceptions = exception_of(kind, review.namespace or "", review.name)
+    if decision.blocking and await source.settle({*decision.dependencies, exceptions}):
         # One `kubectl apply` of a folder sends a job right behind its policy and its data: what stands in its way may
         # be gone, or there, by the time that these have arrived.
         decision = await _decide(kind, parsed, source, now, trusted=trusted)

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -31,6 +30,7 @@ from mlprivacy.kube.resources import (
     PRIVACYPOLICIES,
     Resource,
 )
+from mlprivacy.kube.settling import Recent, exception_of
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
 from mlprivacy.policy.gather import asks_further, select_facts
@@ -52,9 +52,6 @@ PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's na
 ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
 _WHOLE: Final = FABRIC_KINDS - {CONFIGMAPS.kind}  # of these a copy holds nothing but what decides
 _ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
-LATELY_SECONDS: Final = 1.0  # a change within this time is likely one of several that belong together
-QUIET_SECONDS: Final = 0.3  # without a change for this long, they have arrived
-SETTLE_SECONDS: Final = 1.5  # waited at most, well within the time-out of a webhook together with `read_seconds`
 PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
 
 
@@ -168,7 +165,7 @@ class FactStore:
         self._grants: dict[str, tuple[Parsed[Any], ...]] = {}
         self._policies: tuple[Parsed[Any], ...] | None = None
         self._callbacks: list[OnChange] = []
-        self._changed_at = float("-inf")
+        self._recent = Recent()
         self.version = 0
         """Grows with every change that a decision could rest on; equal versions mean equal facts, but for claims."""
         for kind, informer in self.informers.items():
@@ -259,19 +256,9 @@ class FactStore:
             facts = select_facts(raw, view, now, capabilities=capabilities)
         return await with_outcomes(raw, facts, self._custom)
 
-    async def settle(self) -> bool:
-        """Wait while facts are changing, `SETTLE_SECONDS` at most; False, at once, when none changed lately.
-
-        Each kind has a watch of its own, so that what was made in one order arrives in another.
-        """
-        begun = now = time.monotonic()
-        if begun - self._changed_at > LATELY_SECONDS:
-            return False
-        end = begun + SETTLE_SECONDS
-        while (until := min(self._changed_at + QUIET_SECONDS, end)) > now:
-            await asyncio.sleep(until - now)
-            now = time.monotonic()
-        return True
+    async def settle(self, rests_on: Collection[Dependency]) -> bool:
+        """Wait, shortly, while what a decision rests on is changing; True when it changed lately (`kube.settling`)."""
+        return await self._recent.settle(rests_on)
 
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Of these expressions of custom rules those that can not be compiled, with why and where."""
@@ -415,7 +402,7 @@ class FactStore:
                 namespace = ""  # decisions rest on all of them, wherever the operator lives
             if matters(old, new):
                 self.version += 1
-                self._changed_at = time.monotonic()
+                self._recent.note(_concerned(Dependency(kind, namespace, name), old, new))
             self._told(Dependency(kind, namespace, name), old, new)
 
         return changed
@@ -426,6 +413,13 @@ class FactStore:
                 callback(dependency, old, new)
             except Exception:
                 logger.exception("a handler of changes failed on %s %s/%s", *dependency)
+
+
+def _concerned(changed: Dependency, *versions: Object | None) -> list[Dependency]:
+    if changed.kind != POLICYEXCEPTIONS.kind:
+        return [changed]
+    workloads = (one["spec"]["workload"] for one in versions if one is not None)
+    return [exception_of(w["kind"], w["namespace"], w["name"]) for w in workloads]
 
 
 def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:

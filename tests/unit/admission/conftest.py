@@ -3,7 +3,7 @@
 import base64
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mlprivacy.policy.engine import evaluate, parse_job
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.workloads.context import RenderContext, RenderSettings
 
@@ -32,6 +33,7 @@ class World:
 
     def __init__(self) -> None:
         self.objects: list[dict[str, Any]] = copy.deepcopy(OBJECTS)
+        self.rested_on: set[Dependency] = set()
         self.arriving: list[dict[str, Any]] = []
         self.version = 0
         self.now = NOW
@@ -59,7 +61,8 @@ class World:
         self.gathered += 1
         return select_facts(raw, ObjectLookup(self.objects), now)
 
-    async def settle(self) -> bool:
+    async def settle(self, rests_on: Collection[Dependency]) -> bool:
+        self.rested_on = set(rests_on)
         arriving, self.arriving = self.arriving, []
         self.objects += arriving
         return bool(arriving)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
@@ -10,8 +9,9 @@ import pytest
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
-from mlprivacy.kube.facts import SETTLE_SECONDS, FactStore, touched_by
+from mlprivacy.kube.facts import FactStore, touched_by
 from mlprivacy.kube.factstore_reads import ReadBudget
+from mlprivacy.kube.settling import SETTLE_SECONDS, Recent, exception_of
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Dependency, Verdict
 
@@ -72,6 +72,12 @@ def job(*names: str, claims: tuple[str, ...] = ()) -> dict:
     }
 
 
+def exception(kind: str = "TrainingJob", namespace: str = "team", name: str = "job") -> dict:
+    workload = {"kind": kind, "namespace": namespace, "name": name}
+    spec = {"rule": "dp-required", "workload": workload, "reason": "r", "ticket": "t"}
+    return {"spec": spec | {"expiresAt": "2026-02-01T00:00:00Z"}}
+
+
 async def world(api) -> None:
     for name in ("team", "clinic", "other"):
         await api.put(f"/api/v1/namespaces/{name}", {"metadata": {"labels": {"mlprivacy.dev/enforce": "enforce"}}})
@@ -127,13 +133,16 @@ async def test_an_object_that_has_not_arrived_yet_is_read_once(store: FactStore,
     assert again.datasets == {}, "within a second the same name is not read twice"
 
 
+GRANTS = Dependency("DatasetGrant", "clinic", "Dataset/secret")
+
+
 async def test_while_facts_arrive_it_waits_for_the_rest_and_else_not_at_all(store: FactStore, api, eventually) -> None:
-    store._changed_at = float("-inf")
-    assert not await store.settle()
+    store._recent = Recent()  # what was there at the start came a moment ago
+    assert not await store.settle({GRANTS, Dependency("PrivacyPolicy", "", "*")})
 
     await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/late", grant("team", "secret"))
     await eventually(lambda: len(store.grants("clinic")) == 2)
-    settling = asyncio.create_task(store.settle())
+    settling = asyncio.create_task(store.settle({GRANTS}))
     await asyncio.sleep(0.1)
     await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/later", grant("team", "secret"))
 
@@ -141,16 +150,27 @@ async def test_while_facts_arrive_it_waits_for_the_rest_and_else_not_at_all(stor
     assert len(store.grants("clinic")) == 3
 
 
-async def test_facts_that_never_settle_hold_no_answer_up(store: FactStore) -> None:
+async def test_what_others_change_holds_nobody_up(store: FactStore, api, eventually) -> None:
+    store._recent = Recent()
+    await api.put(f"{GROUP}/namespaces/other/datasets/mine", dataset("urn:o:m"))
+    await api.put(f"{GROUP}/policyexceptions/mine", exception("TrainingJob", "other", "job"))
+    await eventually(lambda: store.exceptions("TrainingJob", "other", "job"))
+
+    mine = {GRANTS, Dependency("Dataset", "clinic", "visits"), exception_of("TrainingJob", "team", "job")}
+    assert not await store.settle(mine)
+    assert await store.settle({exception_of("TrainingJob", "other", "job")})
+
+
+async def test_facts_that_never_settle_hold_no_answer_up(store: FactStore, api, eventually) -> None:
     async def restless() -> None:
-        while True:
-            store._changed_at = time.monotonic()
-            await asyncio.sleep(0.01)
+        for number in range(10_000):
+            await api.put(f"{GROUP}/namespaces/clinic/datasetgrants/one-{number % 2}", grant("team", f"t-{number}"))
+            await asyncio.sleep(0.05)
 
     changing = asyncio.create_task(restless())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: len(store.grants("clinic")) > 1)
     try:
-        assert await asyncio.wait_for(store.settle(), SETTLE_SECONDS * 10)
+        assert await asyncio.wait_for(store.settle({GRANTS}), SETTLE_SECONDS * 10)
     finally:
         changing.cancel()
 
@@ -276,11 +296,6 @@ def test_a_change_concerns_the_object_and_all_of_its_kind() -> None:
 
 
 async def test_a_job_gets_the_exceptions_that_name_it_and_no_others(store: FactStore, api, eventually) -> None:
-    def exception(kind: str = "TrainingJob", namespace: str = "team", name: str = "job") -> dict:
-        workload = {"kind": kind, "namespace": namespace, "name": name}
-        spec = {"rule": "dp-required", "workload": workload, "reason": "r", "ticket": "t"}
-        return {"spec": spec | {"expiresAt": "2026-02-01T00:00:00Z"}}
-
     path = f"{GROUP}/policyexceptions"
     await api.put(f"{path}/mine", exception())
     for name, other in {"a": {"kind": "InferenceJob"}, "b": {"namespace": "clinic"}, "c": {"name": "job2"}}.items():
