@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlprivacy.cli.errors import CliError
+from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 
 if TYPE_CHECKING:
     from mlprivacy.cli.offline import Judged, Judgement
-
-CHART_RETENTION_DAYS: Final = 2192  # audit.retentionDays of the chart, unless it is set
 
 EPILOG = """\b
 Exit codes, the worst of all files counts (2, then 1, then 3, then 0):

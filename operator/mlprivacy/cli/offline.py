@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from mlprivacy.api.names import ANNOTATION_REQUESTED_BY, LABEL_ENFORCE
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
+from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.durations import parse_time
@@ -35,7 +36,7 @@ class Settings:
     now: datetime
     modes: Mapping[str, str] = field(default_factory=dict)
     default_mode: str | None = None
-    audit_retention_days: int | None = None  # what the installation promises
+    audit_retention_days: int | None = CHART_RETENTION_DAYS  # what the installation promises; None: not known
     requester: str | None = None  # who applies jobs that carry no stamp
     operator_namespace: str = "mlprivacy-system"  # where registers of people's training count
 
@@ -84,9 +85,12 @@ def trust_note(names: Iterable[str]) -> str:
 class FileLookup(ObjectLookup):
     """Looks objects up in files, with the labels of namespaces as the settings change them."""
 
-    def __init__(self, objects: Iterable[Mapping[str, Any]], settings: Settings) -> None:
+    def __init__(
+        self, objects: Iterable[Mapping[str, Any]], settings: Settings, *, complete: Collection[str] = ()
+    ) -> None:
         super().__init__(
             objects,
+            complete=complete,
             operator_namespace=settings.operator_namespace,
             audit_retention_days=settings.audit_retention_days,
         )
