@@ -36,7 +36,8 @@ from mlprivacy.kube.resources import (
 from mlprivacy.policy.fabric.objects import SHARED_CONFIG
 from mlprivacy.policy.gather import asks_further, references
 from mlprivacy.policy.lookup import ObjectLookup
-from mlprivacy.policy.packs import built_in_packs
+from mlprivacy.policy.pack_check import shelf_of
+from mlprivacy.policy.packs import Shelf, built_in_packs
 
 if TYPE_CHECKING:
     from mlprivacy.cli.policydiff import Live
@@ -234,3 +235,22 @@ async def everything(
         frozenset(reading.complete),
         reading.promised,
     )
+
+
+async def everything_named(
+    client: KubeClient, operator_namespace: str = OPERATOR_NAMESPACE
+) -> tuple[Mapping[str, Mapping[str, str]] | None, Shelf | None, tuple[str, ...]]:
+    """The labels of every namespace and the packs there are; None for what may not be read, and a sentence on it."""
+    unread: list[str] = []
+    labels: dict[str, Mapping[str, str]] | None = None
+    shelf: Shelf | None = None
+    try:
+        found = await client.list(NAMESPACES)
+        labels = {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in found}
+    except Forbidden:
+        unread.append("you may not list namespaces, so it is not known which it selects")
+    try:
+        shelf = shelf_of(await client.list(CONFIGMAPS, operator_namespace, label_selector=f"{LABEL_PACK}=true"))
+    except Forbidden:
+        unread.append(f"you may not list the ConfigMaps of the namespace {operator_namespace}, where packs lie")
+    return labels, shelf, tuple(unread)

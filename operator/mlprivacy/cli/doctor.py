@@ -34,9 +34,7 @@ def _namespace() -> str:
 @click.option("--only", multiple=True, metavar="CHECK", help="Do this check alone. Repeatable; --list names them.")
 @click.option("--list", "list_checks", is_flag=True, help="List the checks.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(
-    access: Access, namespace: str, wait: float, only: tuple[str, ...], list_checks: bool, output: str
-) -> None:
+def command(access: Access, namespace: str, wait: float, only: tuple[str, ...], list_checks: bool, output: str) -> None:
     """Look an installation over and say what to do.
 
     Writes nothing (one job is created as a dry-run, to see that the webhooks answer). Exit code 0 when nothing is bad,

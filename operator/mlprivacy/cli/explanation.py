@@ -89,9 +89,10 @@ class Explanation:
         stored, agreed = self.stored, self.agreed
         shown = agreed or stored
         if shown is None:
-            head, findings, mode = style.coloured("UNDECIDED", "yellow", bold=True), (), None
+            head = style.coloured("UNDECIDED", "yellow", bold=True)
         else:
-            head, findings, mode = style.heading_of(shown.verdict, shown.findings), shown.findings, shown.mode
+            head = style.heading_of(shown.verdict, shown.findings)
+        findings, mode = (shown.findings, shown.mode) if shown is not None else ((), None)
         yield f"{head}  {self.what}{f'  {self.place}' if self.place else ''}"
         for note in self.notes():
             yield from style.paragraph(f"Note: {note}", "  ")
@@ -130,7 +131,9 @@ class Explanation:
         if self.place and self.decision is not None and self.decision.exceptions:
             yield trust_note(self.decision.exceptions)
         if self.unread:
-            whose = "this is the operator's decision alone" if stored else "nothing can be said before the operator does"
+            whose = (
+                "this is the operator's decision alone" if stored else "nothing can be said before the operator does"
+            )
             more = f", and {len(self.unread) - 1} more (-o json lists them)" if len(self.unread) > 1 else ""
             yield f"{self.unread[0]}{more}; {whose}."
         if not self.raw:

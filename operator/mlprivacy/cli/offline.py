@@ -21,8 +21,10 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
 from mlprivacy.policy.model import Decision, Verdict
+from mlprivacy.policy.modes import selects
+from mlprivacy.policy.packs import Pack, Shelf
 from mlprivacy.policy.people import requester_of
-from mlprivacy.policy.policy_check import policy_errors
+from mlprivacy.policy.policy_check import policy_errors, policy_warnings
 
 MODES = ("enforce", "warn", "audit")
 _EXIT = {Verdict.ALLOW: EXIT_ALLOWED, Verdict.DENY: EXIT_REFUSED, Verdict.HOLD: EXIT_HELD}
@@ -55,6 +57,9 @@ class Judgement:
 
     judged: tuple[Judged, ...]
     objects: Objects
+    policy_problems: tuple[BadInput, ...] = ()  # packs that a policy names and that are not there: its jobs hold
+    idle: tuple[str, ...] = ()  # policies that select none of the namespaces among the files
+    packs: Mapping[str, Pack] = field(default_factory=dict)
 
     @property
     def bad(self) -> tuple[BadInput, ...]:
@@ -65,12 +70,14 @@ class Judgement:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to trust it."""
         names = sorted({name for judged in self.judged for name in judged.decision.exceptions})
-        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd))
+        idle = (f"{what} selects none of the namespaces among the files." for what in self.idle)
+        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd), *idle)
 
     @property
     def exit_code(self) -> int:
         """The worst of all: 2 bad input, 1 refused, 3 held, 0 allowed."""
-        codes = {_EXIT[j.decision.verdict] for j in self.judged} | ({EXIT_BAD_INPUT} if self.bad else set())
+        codes = {_EXIT[j.decision.verdict] for j in self.judged}
+        codes |= ({EXIT_BAD_INPUT} if self.bad else set()) | ({EXIT_HELD} if self.policy_problems else set())
         return next((code for code in _WORST_FIRST if code in codes), EXIT_ALLOWED)
 
 
@@ -174,10 +181,7 @@ def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:
 
 def _policy_problems(objects: Objects, custom: CustomRules | None) -> Iterator[BadInput]:
     """What admission refuses of the policies in the files: rules, parameters and expressions that can not be."""
-    for item in objects.of("PrivacyPolicy"):
-        spec = item.parsed.spec if item.parsed is not None else None
-        if not isinstance(spec, PrivacyPolicySpec):
-            continue
+    for item, spec in _policies(objects):
         texts = [rule.expression for rule in spec.custom]
         for error in policy_errors(spec, custom.errors(texts) if custom is not None and texts else None):
             yield BadInput(item.place_of(error.path), error.message, item.what, error.path)
@@ -188,10 +192,34 @@ def judge(objects: Objects, settings: Settings, custom: CustomRules | None = Non
     broken = {bad.what for bad in objects.bad if bad.what}
     objects.bad += _policy_problems(objects, custom)
     lookup = FileLookup((item.raw for item in objects.items), settings)
+    shelf = lookup.packs()
     judged = [
         Judged(item, evaluate(raw, facts_of(raw, lookup, settings.now, custom=custom)))
         for item in objects.of(*JOB_KINDS)
         if item.what not in broken
         for raw in (stamped(item.raw, settings.requester),)
     ]
-    return Judgement(tuple(judged), objects)
+    return Judgement(
+        tuple(judged), objects, tuple(_packs_not_there(objects, shelf)), tuple(_idle(objects, lookup)), shelf.packs
+    )
+
+
+def _packs_not_there(objects: Objects, shelf: Shelf) -> Iterator[BadInput]:
+    for item, spec in _policies(objects):
+        for warning in policy_warnings(spec, shelf):
+            yield BadInput(item.place_of(warning.path), warning.message, item.what, warning.path)
+
+
+def _idle(objects: Objects, lookup: FileLookup) -> Iterator[str]:
+    """The policies that select nothing, where the files hold namespaces at all."""
+    namespaces = [lookup.namespace_labels(item.name) or {} for item in objects.of("Namespace")]
+    for item, spec in _policies(objects) if namespaces else ():
+        if not any(selects(spec, labels) for labels in namespaces):
+            yield item.what
+
+
+def _policies(objects: Objects) -> Iterator[tuple[Item, PrivacyPolicySpec]]:
+    for item in objects.of("PrivacyPolicy"):
+        spec = item.parsed.spec if item.parsed is not None else None
+        if isinstance(spec, PrivacyPolicySpec):
+            yield item, spec

@@ -22,9 +22,9 @@ Exit codes, the first that holds:
      no file holds
   0  every job is decided as before (findings that do not change a decision are shown)
 
-Policies are merged by name, as `kubectl apply` does: with --cluster those of NEW change and are added to the live ones, and
-a live one that NEW does not name stays. What deleting one does is asked by --delete. Without --cluster OLD and NEW each
-hold all policies there are.
+Policies are merged by name, as `kubectl apply` does: with --cluster those of NEW change the live ones or are added to
+them, and a live one that NEW does not name stays; --delete asks what deleting one would do. Without --cluster OLD and
+NEW each hold all policies there are.
 
 A pack here is a file that is one, or a ConfigMap that holds one; a file may bear the name of a built-in pack, to
 compare a version of it that does not ship yet. PrivacyPolicies among the files of -f count only where neither side has
@@ -70,8 +70,8 @@ def command() -> None:
     "--audit-retention-days",
     type=click.IntRange(0),
     metavar="DAYS",
-    help="Decide as if the installation kept its audit log for so long. With --cluster it is what the installation says "
-    f"unless set, else what the chart sets: {CHART_RETENTION_DAYS}.",
+    help="Decide as if the installation kept its audit log for so long. With --cluster it is what the installation "
+    f"says unless set, else what the chart sets: {CHART_RETENTION_DAYS}.",
 )
 @click.option("--now", metavar="TIME", help="Decide at this moment (RFC 3339, or a day) instead of the present.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -91,8 +91,8 @@ def diff(
 ) -> None:
     """Say which jobs are decided otherwise under NEW than under OLD.
 
-    OLD and NEW are files or folders that hold PrivacyPolicies, packs and whatever else is changed, such as Namespaces. NEW
-    may be left out where --namespace-label or --delete says what changes.
+    OLD and NEW are files or folders that hold PrivacyPolicies, packs and whatever else is changed, such as Namespaces.
+    NEW may be left out where --namespace-label or --delete says what changes.
 
     \b
     mlprivacy policy diff --cluster --namespace-label research=enforce   # what would Enforce refuse there?
