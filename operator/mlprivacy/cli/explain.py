@@ -130,7 +130,7 @@ def _cluster(subject: str, namespace: str | None, access: Access, shown: tuple[s
     kind = resource.kind if resource is not None else ""
     if resource is None or kind not in (*JOBS, *policyview.KINDS):
         raise CliError(
-            f"{word!r} is nothing that can be explained; write trainingjob/{name}, inferencejob/{name}, "
+            f"{word!r} is no kind of job, and no policy or exception; write trainingjob/{name}, inferencejob/{name}, "
             f"privacypolicy/{name} or policyexception/{name}."
         )
 

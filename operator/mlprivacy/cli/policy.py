@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Exit codes, the first that holds:
   2  bad input: a file can not be read, or there is no job to decide on
+  3  something could not be seen, an object that you may not read or a namespace that no file holds: what is listed may
+     be wrong, and what is not listed too
   1  a job is decided otherwise: another verdict, or other controls
-  3  no job that could be seen is, and something could not be seen: an object that you may not read, or a namespace that
-     no file holds
   0  every job is decided as before (findings that do not change a decision are shown)
 
 Policies are merged by name, as `kubectl apply` does: with --cluster those of NEW change the live ones or are added to

@@ -112,12 +112,12 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """2 bad input, 1 a job is decided otherwise, 3 none of what was seen is and not all was, 0 none is."""
+        """2 bad input, 3 not everything could be seen, 1 a job is decided otherwise, 0 none is."""
         if self.bad:
             return EXIT_BAD_INPUT
-        if any(c.decided_otherwise for c in self.changes):
-            return EXIT_REFUSED
-        return EXIT_HELD if self.incomplete else EXIT_ALLOWED
+        if self.incomplete:
+            return EXIT_HELD
+        return EXIT_REFUSED if any(c.decided_otherwise for c in self.changes) else EXIT_ALLOWED
 
     def as_json(self) -> dict[str, Any]:
         """For programs. Jobs about which there is nothing to tell are counted, not listed."""

@@ -229,7 +229,7 @@ def _impersonation(loader: Any) -> list[tuple[str, str]]:
 
 def _namespace(loader: Any) -> str | None:
     """The namespace of the context, None where it has none."""
-    name = loader.current_context["context"].safe_get("namespace")
+    name = (loader.current_context.get("context") or {}).get("namespace")
     return str(name) if name else None
 
 

@@ -324,9 +324,9 @@ def test_null_is_the_default_and_zero_is_zero(
     done = helm("template", values={**ways["inside"], "controller": controller})
 
     assert done.returncode == 0, done.stderr
-    assert [line.strip(" -") for line in done.stdout.splitlines() if re.search("^ *- --(seal|sidecar|grace)-", line)] == [
-        option.strip("-") for option in options
-    ]
+    assert [
+        line.strip(" -") for line in done.stdout.splitlines() if re.search("^ *- --(seal|sidecar|grace)-", line)
+    ] == [option.strip("-") for option in options]
 
 
 @pytest.mark.parametrize("way", ["inside", "everything"])
@@ -356,6 +356,19 @@ def test_the_classes_that_ship_are_made_only_where_asked_and_with_no_more_rights
     )
     spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
     assert ("--default-classes" in spec["containers"][0]["args"]) is install
+
+
+def test_packs_are_changed_only_by_name_and_never_what_the_chart_itself_writes_down(helm: Any, ways: Any) -> None:
+    def changes(*names: str) -> list[Any]:
+        done = helm("template", values={**ways["inside"], "packs": {"names": list(names)}})
+        assert done.returncode == 0, done.stderr
+        objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+        rules = named(objects, "Role", "mlprivacy-pack-author")["rules"]
+        return [r["resourceNames"] for r in rules if "update" in r["verbs"]]
+
+    assert (changes(), changes("acme")) == ([], [["acme"]])
+    for ours in ("mlprivacy-addresses", "mlprivacy-installation"):
+        assert helm("template", values={**ways["inside"], "packs": {"names": [ours]}}).returncode != 0
 
 
 @pytest.mark.parametrize("enabled", [True, False])
