@@ -91,6 +91,13 @@ def test_policies_are_looked_at_where_there_is_no_job(one: dict[str, Any], code:
     assert said in " ".join(done.output.split())
 
 
+def test_a_pack_that_is_not_there_is_a_result_of_code_scanning() -> None:
+    log = json.loads(check(policy(packs=[{"name": "eu-gpdr"}]), args=("-o", "sarif")).output)
+    (result,) = log["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("unknown-pack", "warning")
+    assert result["locations"][0]["logicalLocations"] == [{"fullyQualifiedName": "PrivacyPolicy eu spec.packs[0].name"}]
+
+
 def test_a_policy_that_selects_nothing_is_named_where_namespaces_are_given() -> None:
     nowhere = policy(namespaceSelector={"matchLabels": {"mlprivacy.dev/tenant": "nobody"}})
     assert "selects none of the namespaces" not in check(nowhere).output
