@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OPERATOR_NAMESPACE = "mlprivacy-system"
 INSTALLATION = "mlprivacy-installation"  # the ConfigMap in which the chart writes down what the installation promises
-_SOURCES = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
+_SOURCES = (DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS, NAMESPACES)
 
 
 def run(access: Access, work: Callable[[KubeClient], Awaitable[T]]) -> T:

@@ -73,7 +73,7 @@ def test_an_engineer_is_shown_the_operator_s_decision_and_what_she_may_not_read(
     text = mlprivacy("explain", "trainingjob/diagnosis", "-n", "research", kubeconfig=erin).stdout
     first, second, *_ = text.splitlines()
     assert first == "ALLOWED   TrainingJob research/diagnosis"
-    assert second.startswith("  Note: you may not list namespaces, and ")
+    assert second.startswith("  Note: you may not list dataclasses.mlprivacy.dev, and ")
     assert "this is the operator's decision alone." in plain(text)
     assert "HELD" not in text
     assert "Accepted       True     Allowed" in text
@@ -105,7 +105,7 @@ def test_the_namespace_is_that_of_the_context_and_another_user_may_be_asked_for(
     assert done.stdout.startswith("ALLOWED   TrainingJob research/diagnosis"), done.stderr
     assert mlprivacy("explain", "mltj/diagnosis", kubeconfig=path).returncode == 2, "the current context has none"
     as_erin = mlprivacy("explain", "mltj/diagnosis", "-n", "research", "--as", ERIN)
-    assert "Note: you may not list namespaces" in as_erin.stdout
+    assert "Note: you may not list dataclasses.mlprivacy.dev" in as_erin.stdout
     nobody = mlprivacy("explain", "mltj/diagnosis", "-n", "research", "--as", "nobody")
     assert "You may not do this" in nobody.stderr
 
