@@ -42,7 +42,7 @@ def _up(arguments: argparse.Namespace) -> int:
             say("starting etcd, API server, controller-manager, scheduler and a simulated node")
             cluster = ControlPlane(directory, run_seconds=arguments.run_seconds, owner=None)
             cluster.start()
-    stack = DevStack(cluster, directory / "stack", screen=say)
+    stack = DevStack(cluster, directory / "stack", screen=say, default_classes=True)
     try:
         stack.start()
     except BaseException:

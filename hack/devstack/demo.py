@@ -39,7 +39,7 @@ def run_demo(say: Say, *, show: str | None = None, keep: bool = False) -> int:
 
 
 def _on(cluster: Cluster, say: Say, show: str | None, keep: bool) -> int:
-    stack = DevStack(cluster, DIRECTORY / "stack", screen=say)
+    stack = DevStack(cluster, DIRECTORY / "stack", screen=say, default_classes=True)
     try:
         stack.start()
         found = _apply(cluster, say)

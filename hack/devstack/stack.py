@@ -38,7 +38,8 @@ class DevStack:
     """The operator's three processes on ``cluster``, as a context manager or by `start` and `stop`.
 
     `directory` holds logs, kubeconfigs, the audit log and the list of processes. `extra` adds arguments to a
-    process, by component; `values` adds chart values.
+    process, by component; `values` adds chart values. `default_classes` makes the DataClasses that ship, as the chart
+    does; tests bring their own.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DevStack:
         environ: Mapping[str, Mapping[str, str]] | None = None,
         screen: Callable[[str], None] = lambda _: None,
         install: bool = True,
+        default_classes: bool = False,
     ) -> None:
         self.cluster = cluster
         self._temporary = directory is None
@@ -63,6 +65,7 @@ class DevStack:
         self._environ = dict(environ or {})
         self._screen = screen
         self._install = install
+        self._default_classes = default_classes
         names = ("admission", "collector", "canary", "health-admission", "health-controller", "health-collector")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
 
@@ -198,8 +201,9 @@ class DevStack:
                 ]  # fmt: skip
             case "controller":
                 simulated = ["--simulated-nodes"] if isinstance(self.cluster, ControlPlane) else []
+                classes = ["--default-classes"] if self._default_classes else []
                 return [
-                    *health, *simulated, "--open-reports",
+                    *health, *simulated, *classes, "--open-reports",
                     "--collector-url", f"https://127.0.0.1:{ports['collector']}",
                     "--dataplane-image", DATAPLANE_IMAGE, "--audit-retention-days", AUDIT_RETENTION_DAYS,
                     "--canary", f"127.0.0.1:{ports['canary']}:{ports['canary']}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from docsgen.markdown import block, code, document, table
@@ -36,5 +38,14 @@ def _help(name: str, parent: click.Context) -> str:
         raise DocsError(f"The command {code(name)} can not be loaded: {error}.") from error
     if command is None:
         raise DocsError(f"The command {code(name)} is listed and not there.")
+    return "\n\n".join(_texts(command, parent, name))
+
+
+def _texts(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
+    """The help of a command, then of each command that it has itself."""
     inner = click.Context(command, parent=parent, info_name=name, terminal_width=_WIDTH, max_content_width=_WIDTH)
-    return "\n".join(line.rstrip() for line in command.get_help(inner).splitlines())
+    yield "\n".join(line.rstrip() for line in command.get_help(inner).splitlines())
+    if isinstance(command, click.Group):
+        for below in command.list_commands(inner):
+            if (found := command.get_command(inner, below)) is not None:
+                yield from _texts(found, inner, below)

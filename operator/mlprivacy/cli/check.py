@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import functools
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlprivacy.cli.errors import CliError
+from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 
 if TYPE_CHECKING:
+    from mlprivacy.cli.objects import Item
     from mlprivacy.cli.offline import Judged, Judgement
-
-CHART_RETENTION_DAYS: Final = 2192  # audit.retentionDays of the chart, unless it is set
+    from mlprivacy.policy.model import Finding
 
 EPILOG = """\b
 Exit codes, the worst of all files counts (2, then 1, then 3, then 0):
   0  every job is allowed (warnings included)
   1  a job is refused
   2  bad input: a file can not be read, an object has unknown or wrong fields
-  3  a job is held: something it needs is missing
+  3  a job is held: something it needs is missing; or a policy names a pack that is not there, which would hold jobs
 
 Only the API server and the operator in the cluster check what changes over time (immutable fields, a withdrawn scope
 that returns), who is allowed to write (RBAC, guard policies), the rendered Job and Pod (quota, Pod Security, unknown
@@ -70,6 +72,8 @@ classes) and everything that is not in the files. A dataset that is not in the f
     help="Where the operator runs: only there ConfigMaps attest people's training.",
 )
 @click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
+@click.option("-v", "--verbose", is_flag=True, help="Show findings that are only recorded in full, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only what is refused, held or bad input, and the count.")
 def command(
     paths: tuple[str, ...],
     output: str,
@@ -80,12 +84,14 @@ def command(
     requester: str | None,
     operator_namespace: str,
     now: str | None,
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     """Decide on the jobs in files, as the operator would.
 
     Reads YAML and JSON by kubectl's rules, folders with all that is below them but the cases of `mlprivacy test`, and
     `-` for the standard input. Jobs are judged together with the namespaces, classes, datasets, grants, consent scopes,
-    policies and exceptions in the same files.
+    policies and exceptions in the same files. Policies are looked at where there is no job, too.
     All kinds of mlprivacy are checked strictly: an unknown field is an error, as it is in `kubectl apply`.
     """
     from mlprivacy.cli import objects, offline  # noqa: PLC0415 - a quick start for the other commands
@@ -116,7 +122,7 @@ def command(
 
         click.echo(json.dumps(sarif.report(judgement), indent=2, ensure_ascii=False))
     else:
-        print_text(judgement)
+        print_text(judgement, verbose=verbose, quiet=quiet)
     click.get_current_context().exit(judgement.exit_code)
 
 
@@ -136,6 +142,13 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
             }
             for bad in judgement.bad
         ],
+        "policies": {
+            "count": len(judgement.objects.of("PrivacyPolicy")),
+            "problems": [
+                {"file": p.place.file, "line": p.place.line, "object": p.what, "path": p.path, "message": p.message}
+                for p in judgement.policy_problems
+            ],
+        },
         "otherObjects": judgement.objects.foreign,
         "notes": list(judgement.notes),
     }
@@ -156,9 +169,10 @@ def _job_json(judged: Judged) -> dict[str, Any]:
     }
 
 
-def print_text(judgement: Judgement) -> None:
+def print_text(judgement: Judgement, *, verbose: bool = False, quiet: bool = False) -> None:
     """The judgement for people."""
     from mlprivacy.cli import style  # noqa: PLC0415
+    from mlprivacy.policy.model import Verdict  # noqa: PLC0415
 
     for bad in judgement.bad:
         word = style.coloured("BAD     ", "red", bold=True)
@@ -167,18 +181,31 @@ def print_text(judgement: Judgement) -> None:
         click.echo(f"{word}{style.printable(subject + path)}  {bad.place}")
         for line in style.paragraph(bad.message, "           "):
             click.echo(line)
+    for problem in judgement.policy_problems:
+        word = style.coloured("HELD    ", "yellow", bold=True)
+        click.echo(f"{word}  {style.printable(problem.what)}  {problem.place}")
+        for line in style.paragraph(problem.message, "           "):
+            click.echo(line)
     for judged in judgement.judged:
+        if quiet and judged.decision.verdict is Verdict.ALLOW:
+            continue
         decision, item = judged.decision, judged.item
         mode = f"mode {decision.mode}" if decision.mode else "no mode"
         click.echo(f"{style.heading(decision)}  {item.what}  ({mode})  {item.place}")
-        for finding in decision.findings:
-            where = item.place_of(finding.path)
-            for line in style.finding_lines(finding, f"line {where.line}" if where.line else ""):
-                click.echo(line)
-    for note in judgement.notes:
+        shown = decision.blocking if quiet else decision.findings
+        for line in style.findings_lines(
+            shown, decision.mode, verbose=verbose, where=functools.partial(_line, item), packs=judgement.packs
+        ):
+            click.echo(line)
+    for note in () if quiet else judgement.notes:
         for line in style.paragraph(f"Note: {note}", ""):
             click.echo(line)
     click.echo(summary(judgement))
+
+
+def _line(item: Item, finding: Finding) -> str:
+    where = item.place_of(finding.path)
+    return f"line {where.line}" if where.line else ""
 
 
 def summary(judgement: Judgement) -> str:
@@ -191,6 +218,11 @@ def summary(judgement: Judgement) -> str:
     parts = [f"{counts[word]} {word}" for word in ("allowed", "warned", "refused", "held") if counts[word]]
     jobs = len(judgement.judged)
     text = f"{jobs} job{'' if jobs == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+    policies = len(judgement.objects.of("PrivacyPolicy"))
+    if policies:
+        text += f"; {policies} polic{'y' if policies == 1 else 'ies'} looked at"
+    if judgement.policy_problems:
+        text += f", {len(judgement.policy_problems)} of their names would hold jobs"
     if judgement.bad:
         text += f"; {len(judgement.bad)} problem{'' if len(judgement.bad) == 1 else 's'} in the files"
     if judgement.objects.foreign:

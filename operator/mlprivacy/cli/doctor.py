@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlprivacy.cli.access import Access, access_options
 from mlprivacy.cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _namespace() -> str:
 
 
 @click.command()
-@click.option("--kubeconfig", envvar="MLPRIVACY_KUBECONFIG", help="Path of the kubeconfig.")
+@access_options
 @click.option("-n", "--namespace", default=_namespace, envvar="MLPRIVACY_NAMESPACE", help="The operator's namespace.")
 @click.option(
     "--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Look again until nothing is bad."
@@ -33,9 +34,7 @@ def _namespace() -> str:
 @click.option("--only", multiple=True, metavar="CHECK", help="Do this check alone. Repeatable; --list names them.")
 @click.option("--list", "list_checks", is_flag=True, help="List the checks.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(
-    kubeconfig: str | None, namespace: str, wait: float, only: tuple[str, ...], list_checks: bool, output: str
-) -> None:
+def command(access: Access, namespace: str, wait: float, only: tuple[str, ...], list_checks: bool, output: str) -> None:
     """Look an installation over and say what to do.
 
     Writes nothing (one job is created as a dry-run, to see that the webhooks answer). Exit code 0 when nothing is bad,
@@ -53,7 +52,7 @@ def command(
     if unknown:
         raise CliError(f"There is no check {', '.join(sorted(unknown))}; --list names them.")
     chosen = [check for check in checks if not only or check.name in only]
-    results = cluster.run(kubeconfig, lambda client: examine(client, namespace, chosen, wait))
+    results = cluster.run(access, lambda client: examine(client, namespace, chosen, wait))
     healthy = not _bad(results)
     if output == "json":
         body = [{"check": r.check, "level": r.level.value, "message": r.message, "remedy": r.remedy} for r in results]

@@ -1,4 +1,4 @@
-"""Everything there is to say on one job: the decision now, what the cluster's status says, what was rendered."""
+"""Everything there is to say on one job: the decision in force, what it rests on, what the status says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mlprivacy.cli import style
 from mlprivacy.cli.errors import CliError
 from mlprivacy.cli.offline import trust_note
+from mlprivacy.cli.stored import Stored
 from mlprivacy.policy import assurance
 from mlprivacy.policy.facts import IN_FORCE
 from mlprivacy.policy.grounds import Grounds
 from mlprivacy.policy.model import Decision, Dependency
+from mlprivacy.policy.packs import Pack
 
 if TYPE_CHECKING:
     from mlprivacy.kube.client import KubeClient
@@ -22,86 +24,135 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One job. ``status`` is what the cluster holds, empty for a file; ``unread`` says what could not be read."""
+    """One job.
+
+    ``decision`` is what is decided here and now: for a file the decision, for a job in the cluster beside the
+    operator's own in ``stored``, and None where something that it needs could not be read (``unread``).
+    """
 
     what: str
-    decision: Decision
+    decision: Decision | None
     place: str = ""
-    status: Mapping[str, Any] = field(default_factory=dict)
-    generation: int = 0
+    raw: Mapping[str, Any] = field(default_factory=dict)  # the job as the cluster holds it, empty for a file
     unread: tuple[str, ...] = ()
     grounds: Grounds = field(default_factory=Grounds)
+    packs: Mapping[str, Pack] | None = None
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """What the cluster holds."""
+        found = self.raw.get("status")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def stored(self) -> Stored | None:
+        """The operator's decision; None where there is none."""
+        return Stored.of(self.status)
+
+    @property
+    def agreed(self) -> Decision | None:
+        """The decision made here where it may stand for the one in force: it is the same, or there is no other."""
+        stored = self.stored
+        if self.decision is None or stored is None or stored.same_as(self.decision):
+            return self.decision
+        return None
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        decision = self.decision
+        """For programs. ``decidedBy`` says whose decision it is; ``now`` is the one made here where it is another."""
+        stored, agreed = self.stored, self.agreed
+        if agreed is not None:
+            body = {"digest": agreed.digest, **agreed.as_dict()}
+        elif stored is not None:
+            body = stored.as_json(self.raw)
+        else:
+            body = {"digest": None, "verdict": None, "mode": None, "findings": [], "obligations": None}
+        other = self.decision if self.decision is not None and agreed is None else None
         return {
             "object": self.what,
             "place": self.place,
-            "digest": decision.digest,
-            **decision.as_dict(),
+            "decidedBy": "operator" if stored is not None else "here" if agreed is not None else None,
+            "decidedAt": stored.since if stored is not None else None,
+            **body,
+            "changedBy": list(stored.changed_by) if stored is not None else [],
+            "now": None if other is None else {"digest": other.digest, **other.as_dict()},
             "packs": [asdict(pack) for pack in self.grounds.packs],
             "parameters": [parameter.as_json() for parameter in self.grounds.parameters],
-            "restsOn": [_dependency(d) for d in sorted(decision.dependencies)],
-            "validUntil": decision.valid_until.isoformat() if decision.valid_until else None,
+            "restsOn": [_dependency(d) for d in sorted(self.decision.dependencies)] if self.decision else [],
+            "validUntil": _until(self.decision),
+            "unread": list(self.unread),
             "status": dict(self.status),
             "notes": list(self.notes()),
         }
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, *, verbose: bool = True) -> Iterator[str]:
         """For people."""
-        decision = self.decision
-        yield f"{style.heading(decision)}  {self.what}{f'  {self.place}' if self.place else ''}"
-        yield f"  mode       {decision.mode or 'none: the namespace is not governed, or the spec can not be read'}"
-        yield f"  assurance  achieved {decision.achieved.value}, required {decision.required.value}"
-        yield from style.paragraph(_rests_on(decision), "             ")
-        yield f"  digest     {decision.digest}"
-        if decision.valid_until:
-            yield f"  until      {decision.valid_until.isoformat()}, when it can change by time alone"
-        yield ""
-        yield "Findings" if decision.findings else "Findings: none"
-        for finding in decision.findings:
-            yield from style.finding_lines(finding)
-        yield ""
-        yield from self._obligations()
-        yield from self._grounds()
-        yield "It rests on"
-        for dependency in sorted(decision.dependencies):
-            yield f"  {_dependency(dependency)}"
-        yield from self._status_lines()
+        stored, agreed = self.stored, self.agreed
+        shown = agreed or stored
+        if shown is None:
+            head = style.coloured("UNDECIDED", "yellow", bold=True)
+        else:
+            head = style.heading_of(shown.verdict, shown.findings)
+        findings, mode = (shown.findings, shown.mode) if shown is not None else ((), None)
+        yield f"{head}  {self.what}{f'  {self.place}' if self.place else ''}"
         for note in self.notes():
-            yield ""
-            yield from style.paragraph(f"Note: {note}", "")
+            yield from style.paragraph(f"Note: {note}", "  ")
+        if stored is not None:
+            yield f"  decided    by the operator, in force since {stored.since or 'an unknown time'}"
+            if stored.changed_by:
+                changes = ", ".join(_change(change) for change in stored.changed_by)
+                yield from style.paragraph(f"  changed by {changes}", "", "             ")
+        if shown is not None:
+            yield f"  mode       {mode or 'none: the namespace is not governed, or the spec can not be read'}"
+            achieved = agreed.achieved.value if agreed else stored.achieved if stored else ""
+            required = agreed.required.value if agreed else stored.required if stored else ""
+            yield f"  assurance  achieved {achieved}, required {required}"
+        if self.decision is not None:
+            yield from style.paragraph(_rests_on(self.decision), "             ")
+        if shown is not None:
+            yield f"  digest     {shown.digest}"
+        if until := _until(agreed):
+            yield f"  until      {until}, when it can change by time alone"
+        yield ""
+        yield "Findings" if findings else "Findings: none"
+        yield from style.findings_lines(findings, mode, verbose=verbose, packs=self.packs)
+        yield ""
+        if agreed is not None:
+            yield from _obligations(agreed)
+        yield from self._grounds()
+        if self.decision is not None:
+            yield "It rests on"
+            for dependency in sorted(self.decision.dependencies):
+                yield f"  {_dependency(dependency)}"
+        yield from self._status_lines()
 
     def notes(self) -> Iterator[str]:
-        """What a reader must know to trust this."""
-        if self.place and self.decision.exceptions:
+        """What a reader must know to trust this, first things first."""
+        stored = self.stored
+        if self.place and self.decision is not None and self.decision.exceptions:
             yield trust_note(self.decision.exceptions)
-        for sentence in self.unread:
-            yield f"{sentence}, so this decision may be held for what the operator does see."
-        stored = self.status.get("decision")
-        observed = self.status.get("observedGeneration")
-        if not self.status:
-            return
-        if observed is not None and observed != self.generation:
-            yield "the controller has not looked at the newest spec yet; its status is of an older one."
-        elif isinstance(stored, Mapping) and stored.get("digest") != self.decision.digest and not self.unread:
-            yield (
-                f"the status holds another decision ({stored.get('verdict')}, {stored.get('digest')}). Something it "
-                "rests on has just changed, or the operator has another version than this command."
+        if self.unread:
+            whose = (
+                "this is the operator's decision alone" if stored else "nothing can be said before the operator does"
             )
-
-    def _obligations(self) -> Iterator[str]:
-        duties = self.decision.obligations
-        yield "Controls demanded"
-        allowed = f", allowed: {', '.join(duties.egress_allow)}" if duties.egress_allow else ""
-        yield f"  egress     {duties.egress}{allowed}"
-        if duties.scratch_in_memory:
-            yield "  scratch    in memory"
-        if duties.ttl_seconds is not None:
-            yield f"  ttl        {duties.ttl_seconds} s after the end at most"
-        if duties.regions is not None:
-            yield f"  regions    {', '.join(duties.regions) or 'none is left'}"
+            more = f", and {len(self.unread) - 1} more (-o json lists them)" if len(self.unread) > 1 else ""
+            yield f"{self.unread[0]}{more}; {whose}."
+        if not self.raw:
+            return
+        observed = self.status.get("observedGeneration")
+        if stored is None:
+            if self.decision is not None:
+                yield "the operator has not decided yet; this is what is decided here with what is there now."
+            return
+        if observed is not None and observed != self.raw["metadata"].get("generation"):
+            yield "the controller has not looked at the newest spec yet; its decision is of an older one."
+        if self.decision is not None and self.agreed is None:
+            now = f"{style.verdict_word(self.decision)}, mode {self.decision.mode or 'none'}"
+            why = [f.sentence() for f in self.decision.blocking or self.decision.warnings][:2]
+            yield (
+                f"the operator's decision of {stored.since or 'an unknown time'}; with what is there now: "
+                f"{' '.join([now + '.', *why])} Either something has just changed, or the operator has another version "
+                "than this command."
+            )
 
     def _grounds(self) -> Iterator[str]:
         if self.grounds.packs:
@@ -118,16 +169,7 @@ class Explanation:
             yield from style.paragraph(f"{parameter.name} = {value}  ({who}{less})", "  ", "    ")
 
     def _status_lines(self) -> Iterator[str]:
-        conditions = self.status.get("conditions")
-        if isinstance(conditions, list) and conditions:
-            yield ""
-            yield "Conditions"
-            for condition in conditions:
-                yield (
-                    f"  {condition.get('type', ''):<14} {condition.get('status', ''):<8} "
-                    f"{condition.get('reason', ''):<22} {condition.get('lastTransitionTime', '')}"
-                )
-                yield from style.paragraph(str(condition.get("message", "")), "      ")
+        yield from condition_lines(self.status)
         rendered = self.status.get("rendered")
         if isinstance(rendered, list) and rendered:
             yield ""
@@ -137,6 +179,47 @@ class Explanation:
         for key, label in (("attempt", "attempt"), ("receipt", "receipt"), ("startedAt", "started")):
             if self.status.get(key):
                 yield f"  {label:<9}  {self.status[key]}"
+
+
+def condition_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    """The conditions; a message that several have is told once."""
+    conditions = status.get("conditions")
+    if not isinstance(conditions, list) or not conditions:
+        return
+    yield ""
+    yield "Conditions"
+    told: dict[str, str] = {}
+    for condition in conditions:
+        type_ = str(condition.get("type", ""))
+        yield (
+            f"  {type_:<14} {condition.get('status', ''):<8} "
+            f"{condition.get('reason', ''):<22} {condition.get('lastTransitionTime', '')}"
+        )
+        message = str(condition.get("message", ""))
+        first = told.setdefault(message, type_)
+        yield from style.paragraph(message if first == type_ else f"as {first} says", "      ")
+
+
+def _obligations(decision: Decision) -> Iterator[str]:
+    duties = decision.obligations
+    yield "Controls demanded"
+    allowed = f", allowed: {', '.join(duties.egress_allow)}" if duties.egress_allow else ""
+    yield f"  egress     {duties.egress}{allowed}"
+    if duties.scratch_in_memory:
+        yield "  scratch    in memory"
+    if duties.ttl_seconds is not None:
+        yield f"  ttl        {duties.ttl_seconds} s after the end at most"
+    if duties.regions is not None:
+        yield f"  regions    {', '.join(duties.regions) or 'none is left'}"
+
+
+def _until(decision: Decision | None) -> str | None:
+    return decision.valid_until.isoformat() if decision is not None and decision.valid_until else None
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    place = f"{change['namespace']}/" if change.get("namespace") else ""
+    return f"{change.get('kind')} {place}{change.get('name')}"
 
 
 def _rests_on(decision: Decision) -> str:
@@ -162,9 +245,31 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
     from mlprivacy.cli.offline import custom_rules  # noqa: PLC0415
     from mlprivacy.kube.custom import with_outcomes  # noqa: PLC0415
-    from mlprivacy.kube.errors import NotFound  # noqa: PLC0415
     from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
+
+    raw = await fetched(client, resource, name, namespace)
+    known = await gather(client, raw)
+    what = f"{resource.kind} {namespace}/{name}"
+    if known.unread:
+        return Explanation(what, None, raw=raw, unread=known.unread)
+    with custom_rules() as custom:
+        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
+    decision = evaluate(raw, facts)
+    kinds = {dependency.kind for dependency in decision.dependencies}
+    if unread := tuple(sentence for kind, sentence in known.unread_of.items() if kind in kinds):
+        return Explanation(what, None, raw=raw, unread=unread)
+    return Explanation(what, decision, raw=raw, grounds=grounds_of(raw, facts), packs=facts.packs)
+
+
+async def fetched(client: KubeClient, resource: Resource, name: str, namespace: str | None) -> dict[str, Any]:
+    """One object of ours.
+
+    Raises:
+        CliError: when there is none.
+        ApiError: when the cluster does not answer.
+    """
+    from mlprivacy.kube.errors import NotFound  # noqa: PLC0415 - offline use loads no client
 
     try:
         raw = await client.get(resource, name, namespace)
@@ -174,22 +279,11 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
                 f"The cluster does not know {resource}: our definitions are not installed. Install the chart, or see "
                 "that the kubeconfig is that of the right cluster."
             ) from error
+        if namespace is None:
+            raise CliError(f"There is no {resource.kind} {name}; look at `kubectl get {resource}`.") from error
         raise CliError(
             f"There is no {resource.kind} {name} in the namespace {namespace}; give another with -n, or look at "
             f"`kubectl get {resource} -A`."
         ) from error
     raw["apiVersion"], raw["kind"] = resource.api_version, resource.kind
-    known = await gather(client, raw)
-    with custom_rules() as custom:
-        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
-    decision = evaluate(raw, facts)
-    status = raw.get("status")
-    kinds = {dependency.kind for dependency in decision.dependencies}
-    return Explanation(
-        f"{resource.kind} {namespace}/{name}",
-        decision,
-        status=status if isinstance(status, dict) else {},
-        generation=int(raw["metadata"].get("generation") or 0),
-        unread=(*known.unread, *(sentence for kind, sentence in known.unread_of.items() if kind in kinds)),
-        grounds=grounds_of(raw, facts),
-    )
+    return raw

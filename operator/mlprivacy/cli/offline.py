@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from mlprivacy.api.names import ANNOTATION_REQUESTED_BY, LABEL_ENFORCE
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
+from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.durations import parse_time
@@ -20,8 +21,10 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
 from mlprivacy.policy.model import Decision, Verdict
+from mlprivacy.policy.modes import selects
+from mlprivacy.policy.packs import Pack, Shelf
 from mlprivacy.policy.people import requester_of
-from mlprivacy.policy.policy_check import policy_errors
+from mlprivacy.policy.policy_check import policy_errors, policy_warnings
 
 MODES = ("enforce", "warn", "audit")
 _EXIT = {Verdict.ALLOW: EXIT_ALLOWED, Verdict.DENY: EXIT_REFUSED, Verdict.HOLD: EXIT_HELD}
@@ -35,7 +38,7 @@ class Settings:
     now: datetime
     modes: Mapping[str, str] = field(default_factory=dict)
     default_mode: str | None = None
-    audit_retention_days: int | None = None  # what the installation promises
+    audit_retention_days: int | None = CHART_RETENTION_DAYS  # what the installation promises; None: not known
     requester: str | None = None  # who applies jobs that carry no stamp
     operator_namespace: str = "mlprivacy-system"  # where registers of people's training count
 
@@ -54,6 +57,9 @@ class Judgement:
 
     judged: tuple[Judged, ...]
     objects: Objects
+    policy_problems: tuple[BadInput, ...] = ()  # packs that a policy names and that are not there: its jobs hold
+    idle: tuple[str, ...] = ()  # policies that select none of the namespaces among the files
+    packs: Mapping[str, Pack] = field(default_factory=dict)
 
     @property
     def bad(self) -> tuple[BadInput, ...]:
@@ -64,12 +70,14 @@ class Judgement:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to trust it."""
         names = sorted({name for judged in self.judged for name in judged.decision.exceptions})
-        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd))
+        idle = (f"{what} selects none of the namespaces among the files." for what in self.idle)
+        return (*((trust_note(names),) if names else ()), *(f"{odd}." for odd in self.objects.odd), *idle)
 
     @property
     def exit_code(self) -> int:
         """The worst of all: 2 bad input, 1 refused, 3 held, 0 allowed."""
-        codes = {_EXIT[j.decision.verdict] for j in self.judged} | ({EXIT_BAD_INPUT} if self.bad else set())
+        codes = {_EXIT[j.decision.verdict] for j in self.judged}
+        codes |= ({EXIT_BAD_INPUT} if self.bad else set()) | ({EXIT_HELD} if self.policy_problems else set())
         return next((code for code in _WORST_FIRST if code in codes), EXIT_ALLOWED)
 
 
@@ -84,9 +92,12 @@ def trust_note(names: Iterable[str]) -> str:
 class FileLookup(ObjectLookup):
     """Looks objects up in files, with the labels of namespaces as the settings change them."""
 
-    def __init__(self, objects: Iterable[Mapping[str, Any]], settings: Settings) -> None:
+    def __init__(
+        self, objects: Iterable[Mapping[str, Any]], settings: Settings, *, complete: Collection[str] = ()
+    ) -> None:
         super().__init__(
             objects,
+            complete=complete,
             operator_namespace=settings.operator_namespace,
             audit_retention_days=settings.audit_retention_days,
         )
@@ -170,10 +181,7 @@ def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:
 
 def _policy_problems(objects: Objects, custom: CustomRules | None) -> Iterator[BadInput]:
     """What admission refuses of the policies in the files: rules, parameters and expressions that can not be."""
-    for item in objects.of("PrivacyPolicy"):
-        spec = item.parsed.spec if item.parsed is not None else None
-        if not isinstance(spec, PrivacyPolicySpec):
-            continue
+    for item, spec in _policies(objects):
         texts = [rule.expression for rule in spec.custom]
         for error in policy_errors(spec, custom.errors(texts) if custom is not None and texts else None):
             yield BadInput(item.place_of(error.path), error.message, item.what, error.path)
@@ -184,10 +192,34 @@ def judge(objects: Objects, settings: Settings, custom: CustomRules | None = Non
     broken = {bad.what for bad in objects.bad if bad.what}
     objects.bad += _policy_problems(objects, custom)
     lookup = FileLookup((item.raw for item in objects.items), settings)
+    shelf = lookup.packs()
     judged = [
         Judged(item, evaluate(raw, facts_of(raw, lookup, settings.now, custom=custom)))
         for item in objects.of(*JOB_KINDS)
         if item.what not in broken
         for raw in (stamped(item.raw, settings.requester),)
     ]
-    return Judgement(tuple(judged), objects)
+    return Judgement(
+        tuple(judged), objects, tuple(_packs_not_there(objects, shelf)), tuple(_idle(objects, lookup)), shelf.packs
+    )
+
+
+def _packs_not_there(objects: Objects, shelf: Shelf) -> Iterator[BadInput]:
+    for item, spec in _policies(objects):
+        for warning in policy_warnings(spec, shelf):
+            yield BadInput(item.place_of(warning.path), warning.message, item.what, warning.path)
+
+
+def _idle(objects: Objects, lookup: FileLookup) -> Iterator[str]:
+    """The policies that select nothing, where the files hold namespaces at all."""
+    namespaces = [lookup.namespace_labels(item.name) or {} for item in objects.of("Namespace")]
+    for item, spec in _policies(objects) if namespaces else ():
+        if not any(selects(spec, labels) for labels in namespaces):
+            yield item.what
+
+
+def _policies(objects: Objects) -> Iterator[tuple[Item, PrivacyPolicySpec]]:
+    for item in objects.of("PrivacyPolicy"):
+        spec = item.parsed.spec if item.parsed is not None else None
+        if isinstance(spec, PrivacyPolicySpec):
+            yield item, spec

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlprivacy.cli import objects, offline, style
-from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_REFUSED, CliError
+from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
 from mlprivacy.cli.objects import JOB_KINDS, BadInput
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Decision, Finding
@@ -24,6 +24,17 @@ class Live:
 
     objects: tuple[Raw, ...]
     unread: tuple[str, ...] = ()
+    unread_of: Mapping[str, str] = field(default_factory=dict)  # matters only to decisions that rest on this kind
+    complete: frozenset[str] = frozenset()  # kinds of which these are all objects
+    audit_retention_days: int | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is changed without a file: labels of namespaces, by namespace, and policies that go away."""
+
+    modes: Mapping[str, str] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Change:
     """One job under both sides."""
 
     what: str
+    namespace: str
     before: Decision
     after: Decision
     gained: tuple[Finding, ...]
@@ -77,8 +89,7 @@ class Change:
             *(("~", a.after, f"{a.before.action.value} -> {a.after.action.value}") for a in self.altered),
             *(("-", f, f.action.value) for f in self.lost),
         ):
-            asked = f"  (pack {finding.pack})" if finding.pack else ""
-            yield f"  {sign} {word}  {style.printable(f'{finding.rule}  {finding.path}{asked}')}"
+            yield f"  {sign} {word}  {style.printable(f'{finding.rule}  {finding.path}')}{style.asked_by(finding)}"
             if sign != "-":
                 yield from style.paragraph(finding.message, "      ")
 
@@ -97,13 +108,15 @@ class Comparison:
 
     changes: tuple[Change, ...]
     bad: tuple[BadInput, ...] = ()
-    notes: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()  # what was not seen, and may decide otherwise
 
     @property
     def exit_code(self) -> int:
-        """2 bad input, 1 a job is decided otherwise, 0 none is."""
+        """2 bad input, 3 not everything could be seen, 1 a job is decided otherwise, 0 none is."""
         if self.bad:
             return EXIT_BAD_INPUT
+        if self.incomplete:
+            return EXIT_HELD
         return EXIT_REFUSED if any(c.decided_otherwise for c in self.changes) else EXIT_ALLOWED
 
     def as_json(self) -> dict[str, Any]:
@@ -113,22 +126,23 @@ class Comparison:
             "jobs": len(self.changes),
             "changes": [c.as_json() for c in self.changes if c.anything],
             "errors": [str(bad) for bad in self.bad],
-            "notes": list(self.notes),
+            "incomplete": list(self.incomplete),
         }
 
     def lines(self) -> Iterator[str]:
         """For people."""
         for bad in self.bad:
             yield from style.paragraph(f"BAD  {bad}", "", "     ")
+        for text in self.incomplete:
+            yield from style.paragraph(f"INCOMPLETE  {text}", "", "     ")
         for change in self.changes:
             if change.anything:
                 yield from change.lines()
-        for note in self.notes:
-            yield from style.paragraph(f"Note: {note}", "", "      ")
         count = sum(c.decided_otherwise for c in self.changes)
         others = sum(c.anything for c in self.changes) - count
         text = f"{len(self.changes)} job{'' if len(self.changes) == 1 else 's'}: {count} decided otherwise"
-        yield text + (f", {others} with other findings" if others else "") + "."
+        text += f", {others} with other findings" if others else ""
+        yield text + (", of what could be seen." if self.incomplete else ".")
 
 
 @dataclass(frozen=True)
@@ -146,8 +160,14 @@ class _Side:
 class _Lookup(offline.FileLookup):
     """Looks objects up in files, with packs that lie in files of their own."""
 
-    def __init__(self, found: Iterable[Raw], settings: offline.Settings, packs: Mapping[str, Pack]) -> None:
-        super().__init__(found, settings)
+    def __init__(
+        self,
+        found: Iterable[Raw],
+        settings: offline.Settings,
+        packs: Mapping[str, Pack],
+        complete: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(found, settings, complete=complete)
         self._packs = packs
         self._both: Shelf | None = None
 
@@ -161,40 +181,44 @@ class _Lookup(offline.FileLookup):
 
 
 def compare(
-    old: str | Live,
-    new: str,
+    old: str | Live | None,
+    new: str | None,
     files: Iterable[str],
     *,
     settings: offline.Settings,
+    proposal: Proposal | None = None,
     default_namespace: str = "default",
 ) -> Comparison:
     """Decide on every job under ``old`` and under ``new``.
 
     Args:
-        old: a file or folder with policies and packs, or what a cluster holds.
-        new: a file or folder with policies and packs.
+        old: a file or folder with policies and packs, or what a cluster holds; None for what the files hold.
+        new: a file or folder with policies and packs; None for the same as ``old``.
         files: jobs and what they refer to.
         settings: what files can not say.
+        proposal: what the new side changes without a file.
         default_namespace: the namespace of objects that name none.
 
     Raises:
-        CliError: when there is no job to decide on.
+        CliError: when there is no job to decide on, or a policy to be deleted is not there.
     """
     bad: list[BadInput] = []
+    proposal = proposal or Proposal()
 
     def side(paths: Iterable[str]) -> _Side:
         found = objects.read(paths, default_namespace=default_namespace, packs=True)
         bad.extend(found.bad)
         return _Side({_key(item.raw): item.raw for item in found.items}, found.packs)
 
+    live = old if isinstance(old, Live) else None
     common = side(files)
-    if isinstance(old, Live):
-        common = _Side({**{_key(raw): raw for raw in old.objects}, **common.objects}, common.packs)
-    before = _Side({}) if isinstance(old, Live) else side([old])
-    after = side([new])
-    if isinstance(old, Live):
-        before = _Side({k: raw for k, raw in common.objects.items() if k[0] == "PrivacyPolicy"})
+    if live is not None:
+        common = _Side({**{_key(raw): raw for raw in live.objects}, **common.objects}, common.packs)
+    before = side([old]) if isinstance(old, str) else _policies(common)
+    after = side([new]) if new is not None else before
+    if new is not None and not isinstance(old, str):
         after = _added(before, after)
+    after = _without(after, proposal.deleted, common)
     shared = {
         key: raw
         for key, raw in common.objects.items()
@@ -207,17 +231,50 @@ def compare(
         return Comparison((), tuple(bad))
     if not jobs:
         raise CliError("There is no job to decide on; name files with jobs by -f, or take those of --cluster.")
-    notes = old.unread if isinstance(old, Live) else ()
+    complete = live.complete if live is not None else frozenset()
+    changed = replace(settings, modes={**settings.modes, **proposal.modes})
     with offline.custom_rules() as custom:
         looks = [
-            _Lookup({**shared, **s.objects}.values(), settings, {**common.packs, **s.packs}) for s in (before, after)
+            _Lookup({**shared, **s.objects}.values(), setting, {**common.packs, **s.packs}, complete)
+            for s, setting in ((before, settings), (after, changed))
         ]
         changes = [
             _change(key, *(evaluate(raw, offline.facts_of(raw, look, settings.now, custom=custom)) for look in looks))
             for key, raw in sorted(jobs.items())
         ]
     changes.sort(key=lambda c: not c.decided_otherwise)
-    return Comparison(tuple(changes), notes=tuple(f"{text}." for text in notes))
+    return Comparison(tuple(changes), incomplete=tuple(_incomplete(changes, live, looks)))
+
+
+def _incomplete(changes: Iterable[Change], live: Live | None, looks: Iterable[_Lookup]) -> Iterator[str]:
+    """What was not seen: objects that may not be read, and namespaces that no file holds."""
+    if live is not None:
+        kinds = {d.kind for c in changes for one in (c.before, c.after) for d in one.dependencies}
+        texts = (*live.unread, *(text for kind, text in live.unread_of.items() if kind in kinds))
+        yield from (f"{text}: a job may be decided otherwise than is shown." for text in texts)
+    named = {c.namespace for c in changes}
+    unknown = sorted(name for name in named if any(look.namespace_labels(name) is None for look in looks))
+    if unknown:
+        count = sum(c.namespace in unknown for c in changes)
+        yield (
+            f"the namespace{'' if len(unknown) == 1 else 's'} {', '.join(unknown)} of {count} "
+            f"job{'' if count == 1 else 's'} {'is' if len(unknown) == 1 else 'are'} not among what was read, so "
+            f"{'it is' if count == 1 else 'they are'} held on both sides as not governed, whatever the policies say. "
+            "Add the Namespace to the files, or say --default-mode or --namespace-label."
+        )
+
+
+def _policies(common: _Side) -> _Side:
+    return _Side({k: raw for k, raw in common.objects.items() if k[0] == "PrivacyPolicy"})
+
+
+def _without(after: _Side, deleted: Iterable[str], common: _Side) -> _Side:
+    """The side without these policies."""
+    for name in deleted:
+        if ("PrivacyPolicy", "", name) not in {**common.objects, **after.objects}:
+            raise CliError(f"There is no PrivacyPolicy {name} to delete.")
+    gone = {("PrivacyPolicy", "", name) for name in deleted}
+    return replace(after, objects={k: raw for k, raw in after.objects.items() if k not in gone})
 
 
 def _added(live: _Side, new: _Side) -> _Side:
@@ -230,6 +287,7 @@ def _change(key: Key, before: Decision, after: Decision) -> Change:
     kind, namespace, name = key
     return Change(
         what=f"{kind} {namespace}/{name}",
+        namespace=namespace,
         before=before,
         after=after,
         gained=tuple(f for k, f in new.items() if k not in old),

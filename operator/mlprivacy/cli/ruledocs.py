@@ -43,7 +43,12 @@ def rules(pack: str | None = None) -> tuple[Rule, ...]:
         return all_rules()
     known = built_in_packs()
     if pack not in known:
-        raise CliError(f"There is no pack {pack!r}; there are {', '.join(known)}.")
+        close = difflib.get_close_matches(pack, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise CliError(
+            f"There is no pack {pack!r} that ships; there are {', '.join(known)}.{hint} A pack of your own is a "
+            "ConfigMap of the operator's namespace."
+        )
     return tuple(rule for rule in all_rules() if known[pack].line(rule.id) is not None)
 
 
@@ -71,12 +76,25 @@ def find(name: str) -> Rule:
 
 
 def table(pack: str | None = None) -> Iterator[str]:
-    """One line per rule, or per rule that this pack asks for."""
+    """One line per rule, or per rule that this pack asks for, with the action that the pack gives it."""
     yield style.coloured(f"{'RULE':<21} {'ACTION':<8} {'APPLIES TO':<13} {'ON':<6} WHY", None, bold=True)
     for rule in rules(pack):
         applies = "both" if len(rule.applies_to) > 1 else next(iter(rule.applies_to))
         on = "always" if rule.baseline else "asked"
-        yield f"{rule.id:<21} {rule.action.value:<8} {applies:<13} {on:<6} {rule.reason}"
+        asked = _asked(rule, pack)
+        yield f"{rule.id:<21} {asked['action']:<8} {applies:<13} {on:<6} {rule.reason}"
+        for change in asked["changes"]:
+            yield f"{'':<21} {change['action']:<8} from {change['from']} on"
+
+
+def _asked(rule: Rule, pack: str | None) -> dict[str, Any]:
+    """The action of a rule under a pack (its own without one), and the changes that have dates."""
+    line = built_in_packs()[pack].line(rule.id) if pack is not None else None
+    action = (line.action if line is not None else None) or rule.action
+    if rule.baseline and action.rank < rule.action.rank:
+        action = rule.action  # no pack softens a rule of the baseline
+    changes = line.changes if line is not None else ()
+    return {"action": action.value, "changes": [{"from": c.from_, "action": c.action.value} for c in changes]}
 
 
 def waiting_table() -> Iterator[str]:
@@ -92,8 +110,9 @@ def waiting_json() -> list[dict[str, str]]:
 
 
 def all_json(pack: str | None = None) -> list[dict[str, Any]]:
-    """Every rule for programs."""
-    return [as_json(rule) for rule in rules(pack)]
+    """Every rule for programs; of a pack with the action and the dated changes that it gives each."""
+    found = rules(pack)
+    return [as_json(rule) if pack is None else {**as_json(rule), "inPack": _asked(rule, pack)} for rule in found]
 
 
 def page_of(name: str) -> Iterator[str]:

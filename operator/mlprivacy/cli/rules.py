@@ -10,7 +10,7 @@ import click
 
 @click.command()
 @click.argument("rule", required=False, metavar="[ID]")
-@click.option("--pack", metavar="NAME", help="Only the rules that this pack asks for.")
+@click.option("--pack", metavar="NAME", help="Only the rules that this pack asks for, each with the pack's action.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 def command(rule: str | None, pack: str | None, output: str) -> None:
     """List the rules, or say all about one: why it exists, its sources, its parameters, who asks for it.

@@ -18,6 +18,7 @@ SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 _LEVEL: Final = {Action.DENY: "error", Action.HOLD: "warning", Action.WARN: "warning", Action.EVIDENCE: "note"}
 _OTHER_RULES: Final = {
     "bad-input": "A file or an object can not be read.",
+    "unknown-pack": "A policy names a pack that is not there, so jobs under it hold.",
     "references": "Something that the job refers to does not exist, or is not granted.",
     "not-enforced-here": "The job asks for something that nothing enforces yet.",
     "schema": "The spec can not be read.",
@@ -29,8 +30,10 @@ def report(judgement: Judgement) -> dict[str, Any]:
     used = sorted(
         {finding.rule for judged in judgement.judged for finding in judged.decision.findings}
         | ({"bad-input"} if judgement.bad else set())
+        | ({"unknown-pack"} if judgement.policy_problems else set())
     )
-    results = [_bad(bad, used) for bad in judgement.bad]
+    results = [_bad(bad, "bad-input", "error", used) for bad in judgement.bad]
+    results += [_bad(problem, "unknown-pack", "warning", used) for problem in judgement.policy_problems]
     for judged in judgement.judged:
         results += [_finding(judged, finding, used) for finding in judged.decision.findings]
     return {
@@ -98,9 +101,9 @@ def _finding(judged: Judged, finding: Finding, used: list[str]) -> dict[str, Any
     return result
 
 
-def _bad(bad: BadInput, used: list[str]) -> dict[str, Any]:
+def _bad(bad: BadInput, rule: str, level: str, used: list[str]) -> dict[str, Any]:
     text = f"{bad.path} {bad.message}" if bad.path else bad.message
-    return _result(("bad-input", used.index("bad-input")), "error", text, bad.place, f"{bad.what} {bad.path}".strip())
+    return _result((rule, used.index(rule)), level, text, bad.place, f"{bad.what} {bad.path}".strip())
 
 
 def _result(rule: tuple[str, int], level: str, text: str, place: Place, where: str) -> dict[str, Any]:

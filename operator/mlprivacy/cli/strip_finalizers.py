@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlprivacy.cli.access import Access
 from mlprivacy.cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def command(kubeconfig: str | None, yes: bool) -> None:
     """
     from mlprivacy.cli import cluster  # noqa: PLC0415
 
-    count, problems = cluster.run(kubeconfig, lambda client: strip(client, yes=yes))
+    count, problems = cluster.run(Access(kubeconfig), lambda client: strip(client, yes=yes))
     if problems:
         raise CliError(f"{len(problems)} objects keep the finalizer: " + "; ".join(problems[:5]))
     verb = "was taken off" if yes else "would be taken off"

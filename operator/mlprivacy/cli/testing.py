@@ -34,6 +34,14 @@ A case is a folder with case.yaml and, beside it, objects.yaml:
 Every other YAML or JSON file in the folder holds objects, as for `mlprivacy check`.
 
 \b
+The facts that a case may state, since no object says them:
+  auditRetentionDays   days for which the installation keeps its audit log; 2192, as the chart has it, unless
+                       stated, and null where it is not known
+  capabilities         the controls in force; sealed-egress alone unless stated
+  attestations         privacy training, by person: {alice: "2027-01-01"}
+  badPacks             packs that can not be used, by name, with the reason
+
+\b
 Exit codes:
   0  every case passed
   1  a case failed
@@ -126,8 +134,12 @@ def print_text(results: Sequence[Result], *, verbose: bool) -> None:
                 for line in style.paragraph(text, f"          {sign} ", "            "):
                     click.echo(style.coloured(line, colour))
         if result.differences and result.decision is not None:
-            shown = [f for f in result.decision.findings if f.action.rank >= 1]
-            click.echo(f"        decided {result.decision.verdict} with {len(shown)} findings")
+            shown = [f for f in result.decision.findings if not style.only_recorded(f, result.decision.mode)]
+            click.echo(f"        decided {result.decision.verdict}{', by' if shown else ' without a finding'}")
+            for finding in shown:
+                text = f"{finding.action.value} {finding.rule}  {finding.path}: {finding.message}"
+                for line in style.paragraph(text, "          ", "            "):
+                    click.echo(line)
     click.echo(summary(results))
 
 

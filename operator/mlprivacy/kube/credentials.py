@@ -65,13 +65,15 @@ class Credentials:
         token_file: Path | None = None,
         authorization: Callable[[bool], Awaitable[str | None]] | None = None,
         impersonation: Sequence[tuple[str, str]] = (),
+        namespace: str | None = None,
     ) -> None:
         """`authorization` overrides the token: called per request, with True when the last answer was a 401.
 
-        `impersonation` are the Impersonate-* headers of a kubeconfig's `as` fields.
+        `impersonation` are the Impersonate-* headers of a kubeconfig's `as` fields, `namespace` is its context's.
         """
         self.server = server.rstrip("/")
         self.impersonation = tuple(impersonation)
+        self.namespace = namespace
         self.tls_server_name = tls_server_name
         self.proxy = proxy
         self._token = token
@@ -195,6 +197,7 @@ async def from_kubeconfig(path: str, context: str | None = None) -> Credentials:
         token_file=token_file,
         authorization=None if token_file else authorization,
         impersonation=_impersonation(loader),
+        namespace=_namespace(loader),
     )
 
 
@@ -224,6 +227,12 @@ def _impersonation(loader: Any) -> list[tuple[str, str]]:
     return headers
 
 
+def _namespace(loader: Any) -> str | None:
+    """The namespace of the context, None where it has none."""
+    name = (loader.current_context.get("context") or {}).get("namespace")
+    return str(name) if name else None
+
+
 def _token_file(loader: Any) -> Path | None:
     """The kubeconfig's `tokenFile`: the loader reads it once, we follow its rotation."""
     user = loader._user
@@ -232,13 +241,24 @@ def _token_file(loader: Any) -> Path | None:
     return Path(os.path.normpath(Path(loader._get_base_path(user.path)) / str(user["tokenFile"])))
 
 
-async def load(kubeconfig: str | None = None, environ: Mapping[str, str] = os.environ) -> Credentials:
-    """The first of: the given kubeconfig, $KUBECONFIG, the pod's ServiceAccount, ~/.kube/config."""
+async def load(
+    kubeconfig: str | None = None, environ: Mapping[str, str] = os.environ, *, context: str | None = None
+) -> Credentials:
+    """The first of: the given kubeconfig, $KUBECONFIG, the pod's ServiceAccount, ~/.kube/config.
+
+    With a `context` only a kubeconfig will do. Raises ConfigurationError.
+    """
     chosen = kubeconfig or environ.get("KUBECONFIG")
     if chosen:
-        return await from_kubeconfig(chosen)
-    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return await from_kubeconfig(chosen, context)
+    if environ.get("KUBERNETES_SERVICE_HOST") and context is None:
         return in_cluster(environ)
     if _exists("~/.kube/config"):
-        return await from_kubeconfig("~/.kube/config")
+        return await from_kubeconfig("~/.kube/config", context)
     return in_cluster(environ)
+
+
+def acting_as(credentials: Credentials, user: str, groups: Sequence[str] = ()) -> Credentials:
+    """The same credentials, with which requests are judged as those of `user`; the caller needs `impersonate`."""
+    credentials.impersonation = (("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups))
+    return credentials

@@ -78,6 +78,11 @@ class Transport:
         """The API server's address."""
         return self._credentials.server
 
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of the kubeconfig's context."""
+        return self._credentials.namespace
+
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from mlprivacy.api.base import FieldError
@@ -18,7 +19,7 @@ def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None
     """
     known = ", ".join(sorted(rules_by_id()))
     errors = [
-        FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule; choose among {known}")
+        FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule;{_meant(override.id)} choose among {known}")
         for index, override in enumerate(spec.rules)
         if override.id not in rules_by_id()
     ]
@@ -41,6 +42,11 @@ def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None
     return tuple(errors)
 
 
+def _meant(rule: str) -> str:
+    close = difflib.get_close_matches(rule, rules_by_id(), n=1)
+    return f" did you mean {close[0]}?" if close else ""
+
+
 def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tuple[FieldError, ...]:
     """What can be mended without changing the policy (a pack may be installed later), and holds jobs until then."""
     there = built_in_shelf() if shelf is None else shelf
@@ -49,10 +55,13 @@ def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tupl
         if ref.name in there.packs:
             continue
         known = ", ".join(sorted(there.packs))
+        close = difflib.get_close_matches(ref.name, there.packs, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
         why = (
             f"the pack {ref.name} can not be used ({there.bad[ref.name]}); jobs under this policy hold until it can"
             if ref.name in there.bad
-            else f"the pack {ref.name} is not installed (there are: {known}); jobs under this policy hold until it is"
+            else f"the pack {ref.name} is not installed (there are: {known}{meant}); jobs under this policy hold until "
+            "it is"
         )
         found.append(FieldError(f"spec.packs[{index}].name", why))
     return tuple(found)

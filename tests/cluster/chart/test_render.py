@@ -358,6 +358,19 @@ def test_the_classes_that_ship_are_made_only_where_asked_and_with_no_more_rights
     assert ("--default-classes" in spec["containers"][0]["args"]) is install
 
 
+def test_packs_are_changed_only_by_name_and_never_what_the_chart_itself_writes_down(helm: Any, ways: Any) -> None:
+    def changes(*names: str) -> list[Any]:
+        done = helm("template", values={**ways["inside"], "packs": {"names": list(names)}})
+        assert done.returncode == 0, done.stderr
+        objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+        rules = named(objects, "Role", "mlprivacy-pack-author")["rules"]
+        return [r["resourceNames"] for r in rules if "update" in r["verbs"]]
+
+    assert (changes(), changes("acme")) == ([], [["acme"]])
+    for ours in ("mlprivacy-addresses", "mlprivacy-installation"):
+        assert helm("template", values={**ways["inside"], "packs": {"names": [ours]}}).returncode != 0
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_reports_are_written_only_where_wanted_and_with_no_more_rights(helm: Any, ways: Any, enabled: bool) -> None:
     done = helm("template", values={**ways["inside"], "openReports": {"enabled": enabled}})

@@ -128,7 +128,7 @@ def test_the_live_objects_are_the_other_side(world):
     hard = write(world / "hard.yaml", policy(rules=[{"id": "high-risk-ai", "action": "Deny"}]))
     found = compare(live, hard, [], settings=Settings(parse_now("2026-06-01")))
     assert [c.what for c in found.changes if c.decided_otherwise] == ["TrainingJob clinic/diagnosis"]
-    assert found.notes == ("you may not list secrets.",)
+    assert found.incomplete == ("you may not list secrets: a job may be decided otherwise than is shown.",)
 
 
 def test_a_live_policy_that_the_new_files_do_not_name_stays(world):
@@ -170,3 +170,31 @@ class TestCheckWithPacksInConfigMaps:
     def test_one_without_the_label_is_another_kind_of_object(self, world):
         write(world / "world" / "pack.yaml", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})
         assert "1 objects of other kinds" in self.check(world).output
+
+
+def test_a_namespace_that_no_file_holds_is_no_all_clear(tmp_path: Path) -> None:
+    job = write(tmp_path / "job.yaml", *clinic_world(), FLAGGED)
+    hard = write(tmp_path / "hard.yaml", policy(rules=[{"id": "high-risk-ai", "action": "Deny"}]))
+    soft = write(tmp_path / "soft.yaml", policy(mode="Audit"))
+    run = CliRunner().invoke
+    done = run(cli, ["policy", "diff", soft, hard, "-f", job])
+    assert done.exit_code == 3
+    assert done.output.startswith("INCOMPLETE  the namespace clinic of 1 job is not among what was read")
+    assert run(cli, ["policy", "diff", soft, hard, "-f", job, "--default-mode", "enforce"]).exit_code == 1
+
+
+def test_a_label_and_a_deletion_need_no_file(world: Path) -> None:
+    hard = write(world / "hard.yaml", policy(rules=[{"id": "high-risk-ai", "action": "Deny"}]))
+    softer = diff(world, hard, "--namespace-label", "clinic=audit")
+    assert (softer.exit_code, "REFUSED -> ALLOWED  (mode Enforce -> Audit" in softer.output) == (1, True)
+    done = diff(world, hard, "--delete", "eu")
+    assert (done.exit_code, "- Deny  high-risk-ai" in done.output) == (0, True), "refused by the default instead"
+    assert "There is no PrivacyPolicy x to delete." in diff(world, hard, "--delete", "x").output
+    assert "--namespace-label or --delete" in diff(world).output
+
+
+def test_what_only_some_decisions_rest_on_is_said_for_these_alone(world: Path) -> None:
+    unread_of = {"PersistentVolumeClaim": "you may not list claims"}
+    live = Live((namespace("clinic"), *clinic_world(policy()), FLAGGED), (), unread_of, audit_retention_days=2192)
+    same = compare(live, None, [], settings=Settings(parse_now("2026-06-01")))
+    assert (same.incomplete, same.exit_code) == ((), 0), "no job names a claim"

@@ -67,3 +67,12 @@ def test_a_rule_that_is_not_there_is_told_apart() -> None:
 def test_nothing_that_is_built_is_called_planned() -> None:
     stale = {item.id for item in _PLANNED} & set(rules_by_id())
     assert not stale, f"take {', '.join(sorted(stale))} out of policy/planned.py"
+
+
+def test_of_a_pack_its_own_actions_are_shown_with_their_dates() -> None:
+    text = run("rules", "--pack", "eu-ai-act")
+    assert "high-risk-ai          Warn " in text
+    assert "Deny     from 2027-12-02 on" in text
+    rules = json.loads(run("rules", "--pack", "eu-ai-act", "-o", "json"))["rules"]
+    (found,) = [rule["inPack"] for rule in rules if rule["id"] == "high-risk-ai"]
+    assert found == {"action": "Warn", "changes": [{"from": "2027-12-02", "action": "Deny"}]}

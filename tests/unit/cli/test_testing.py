@@ -6,13 +6,17 @@ Matrix: a case (passes, fails in each way that is compared, is unreadable in eac
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic.alias_generators import to_camel
 
+from mlprivacy.cli.cases import _BY_OBJECTS
 from mlprivacy.cli.main import cli
+from mlprivacy.policy.facts import Facts
 
 OBJECTS = f"""\
 apiVersion: v1
@@ -224,3 +228,17 @@ def test_help_tells_format_and_exit_codes() -> None:
     text = run("--help").output
     for words in ("case.yaml", "expect:", "0  every case passed", "1  a case failed", "2  bad input"):
         assert words in text
+
+
+def test_a_case_that_fails_names_what_was_found(tmp_path: Path) -> None:
+    case(tmp_path, "{verdict: Allow}", REFUSED)
+    text = " ".join(run(tmp_path).output.split())
+    assert "decided Deny, by Deny purpose-limitation spec.purpose: the purpose marketing is not among" in text
+
+
+def test_help_names_every_fact_that_a_case_can_state() -> None:
+    text = run("--help").output
+    stated = [to_camel(f.name) for f in fields(Facts) if f.name not in (*_BY_OBJECTS, "exceptions", "fabric")]
+    assert stated
+    for name in stated:
+        assert f"\n    {name} " in text, name
