@@ -27,7 +27,7 @@ class Reason(StrEnum):
     ALLOWED = "Allowed"  # no rule objects
     ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn
     ALLOWED_BY_EXCEPTION = "AllowedByException"  # a rule would refuse it, and an approved PolicyException accepts that
-    ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # rules object, and the mode is Audit: Enforce would refuse the job
+    ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # Audit: under Enforce rules would refuse, hold or warn about it
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet
     INVALID_SPEC = "InvalidSpec"  # the spec can not be read

@@ -42,6 +42,8 @@ def finding_lines(finding: Finding, where: str = "") -> Iterator[str]:
     place = f"  {coloured(where, None)}" if where else ""
     yield f"  {word} {coloured(finding.rule, None, bold=True)}  {finding.path}{place}"
     yield from paragraph(finding.message, "           ")
+    if finding.softened:
+        yield from paragraph(finding.would, "           ")
     if finding.exception:
         yield from paragraph(f"Accepted for a while by the PolicyException {finding.exception}.", "           ")
     if finding.remedy:

@@ -210,8 +210,10 @@ class Applied:
         exception, idle = self.by_rule.get(rule), self.idle.get(rule, ())
         why = "".join(f". The PolicyException {one.name} does not apply: {one.sentence}" for one in idle[:2])
         for raised, finding in found:
-            if finding.action is not Action.DENY or raised.hold or raised.boundary or finding.rule != rule:
+            if finding.enforced is not Action.DENY or raised.hold or raised.boundary or finding.rule != rule:
                 yield finding
+            elif finding.action is not Action.DENY:  # the mode lets it pass; under Enforce the exception would
+                yield finding if exception is None else replace(finding, under_enforce=Action.WARN)
             elif exception is not None:
                 yield replace(finding, action=Action.WARN, exception=exception.name)
             else:
