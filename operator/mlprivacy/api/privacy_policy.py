@@ -205,7 +205,7 @@ KIND = KindInfo(
     description="PrivacyPolicy says which rules apply to which governed namespaces, and how hard.",
     printer_columns=(
         PrinterColumn("Mode", ".spec.mode"),
-        PrinterColumn("Packs", ".spec.packs"),
+        PrinterColumn("Packs", ".spec.packs[*].name"),
         PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
     ),

@@ -31,7 +31,7 @@ class Reason(StrEnum):
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet
     INVALID_SPEC = "InvalidSpec"  # the spec can not be read
-    # Holds: one per missing fact, and each resolves by itself.
+    # Holds: one per missing fact. Those of NEEDS_PEOPLE wait for people, the others resolve by themselves.
     NAMESPACE_NOT_GOVERNED = "NamespaceNotGoverned"  # the namespace carries no mlprivacy.dev/enforce label
     NAMESPACE_TOO_SOFT = "NamespaceTooSoft"  # the data's namespace is governed more strictly than the job's
     DATASET_NOT_FOUND = "DatasetNotFound"  # no such Dataset, or not granted to this namespace
@@ -42,6 +42,7 @@ class Reason(StrEnum):
     INVALID_POLICY = "InvalidPolicy"  # a policy that applies can not be read
     INVALID_REFERENCE = "InvalidReference"  # a referred object exists and its spec can not be read
     FACT_MISSING = "FactMissing"  # a rule needs a fact that is not known yet
+    STATEMENT_MISSING = "StatementMissing"  # people owe a statement (an assessment, a review); the remedy says who
     NOT_ENFORCED_HERE = "NotEnforcedHere"  # the spec asks for something that nothing enforces yet
     # Breaches.
     BREACH = "Breach"  # a rule is broken
@@ -49,7 +50,8 @@ class Reason(StrEnum):
     RECORDED = "Recorded"  # nothing is wrong: a rule writes down what can be shown
     # A PolicyException.
     APPROVED = "Approved"  # it is in force: two people agree, and its time has not come
-    WAITING_FOR_APPROVAL = "WaitingForApproval"  # nobody has approved it yet, or it was revoked
+    WAITING_FOR_APPROVAL = "WaitingForApproval"  # nobody has approved it yet
+    REVOKED = "Revoked"  # it was approved, and somebody took that back
     EXPIRED = "Expired"  # its time is over
     NOT_EXCEPTABLE = "NotExceptable"  # its rule knows no exception, or a policy in force allows none
     INVALID_DATES = "InvalidDates"  # it ends too late, or before it began
@@ -101,5 +103,7 @@ POD_WAITS = frozenset(
         Reason.POD_WAITING,
     }
 )
-# Holds that no other object resolves: only a change of the job itself, or of a policy, does.
-NEEDS_PEOPLE = frozenset({Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND})
+# Holds that last until people change the job, a policy, or what they state about the data. The remedy says who.
+NEEDS_PEOPLE = frozenset(
+    {Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND, Reason.STATEMENT_MISSING}
+)

@@ -242,6 +242,8 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)
+    if outcome.phase is Phase.HELD:
+        return "False", Reason.PROGRESSING, "it is looked at again as soon as what it waits for changes"
     if outcome.phase is Phase.STARTING and outcome.reason in POD_WAITS:
         return "False", outcome.reason, f"it starts by itself once this is over: {outcome.message}"
     return "False", Reason.PROGRESSING, "nothing for people to do"

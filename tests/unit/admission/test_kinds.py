@@ -49,7 +49,7 @@ async def test_a_refusal_has_a_few_lines_and_counts_the_rest(world) -> None:
 
     assert lines[0] == "TrainingJob diagnosis is refused."
     assert len(lines) == 7
-    assert lines[-1] == "and 4 more"
+    assert lines[-1] == "and 4 more; `mlprivacy check FILE` shows all"
 
 
 async def test_a_reference_that_does_not_resolve_is_a_warning(world) -> None:
@@ -315,7 +315,7 @@ async def test_a_foreign_kind_is_refused(world) -> None:
     ("spec", "words"),
     [
         ({"rule": "egress"}, "spec.rule: the rule egress knows no exception"),
-        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; choose among"),
+        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; did you mean dp-required? There are: "),
         ({"workload": {"kind": "TrainingJob", "namespace": "research", "name": "*"}}, "spec.workload.name: "),
         ({"expiresAt": "soon"}, "spec.expiresAt: "),
     ],
