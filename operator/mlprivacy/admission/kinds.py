@@ -18,10 +18,12 @@ from mlprivacy.api.names import GROUP
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
+from mlprivacy.policy.custom_trial import sentence
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
 from mlprivacy.policy.exceptions import Terms, exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
+from mlprivacy.policy.modes import selects
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
 from mlprivacy.policy.standing import standing
@@ -46,6 +48,12 @@ class FactSource(Protocol):
 
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Of these expressions of custom rules those that can not be compiled, with why and where."""
+
+    async def expression_trial(self, texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Of these expressions those that give no answer on a sample job that has every field, by its kind."""
+
+    def governed(self) -> Mapping[str, Mapping[str, str]]:
+        """The governed namespaces with their labels."""
 
     async def known(self, keys: Collection[Key]) -> Collection[Key]:
         """Those of the objects that exist."""
@@ -82,6 +90,7 @@ async def judge_kind(
         found += wording.field_lines(exception_warnings(parsed, now, await _terms(parsed.spec, facts, now)))
     if isinstance(parsed.spec, PrivacyPolicySpec):
         found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
+        found += wording.field_lines(await _policy_trial(parsed.spec, facts))
     found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
@@ -90,6 +99,19 @@ async def judge_kind(
 async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[FieldError, ...]:
     texts = [rule.expression for rule in spec.custom]
     return policy_errors(spec, await facts.expression_errors(texts) if texts else None)
+
+
+async def _policy_trial(spec: PrivacyPolicySpec, facts: FactSource) -> Iterator[FieldError]:
+    """What the policy would do here: custom rules that give no answer, and whether it selects anything."""
+    failing = await facts.expression_trial([rule.expression for rule in spec.custom]) if spec.custom else {}
+    found = [
+        FieldError(f"spec.custom[{index}].expression", sentence(failing[rule.expression]))
+        for index, rule in enumerate(spec.custom)
+        if rule.expression in failing
+    ]
+    if not any(selects(spec, labels) for labels in facts.governed().values()):
+        found.append(FieldError("spec.namespaceSelector", "selects no governed namespace (yet), so it has no effect"))
+    return iter(found)
 
 
 async def _terms(spec: PolicyExceptionSpec, source: FactSource, now: datetime) -> Terms:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """Types of conditions on TrainingJob and InferenceJob."""
+    """Types of conditions. Those of what jobs refer to are Accepted, Ready and Stalled."""
 
     ACCEPTED = "Accepted"  # the decision allows the job; False when refused, Unknown while a fact is missing
     RESOLVED_REFS = "ResolvedRefs"  # every name the job refers to exists and is granted
@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     COMPLETED = "Completed"  # the training attempt ended well
     READY = "Ready"  # training: the attempt was created under its controls; serving: replicas are available
     STALLED = "Stalled"  # True when nothing will change without a change by people (kstatus, Flux, Argo)
+    CUSTOM_RULES_WORK = "CustomRulesWork"  # of a PrivacyPolicy: its custom rules give an answer on sample jobs
     SUSPENDED = "Suspended"  # stopped by spec.suspend or because a decision no longer allows it
 
 
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     REF_NOT_PERMITTED = "RefNotPermitted"  # no DatasetGrant allows the reference (says no more than NotFound would)
     PACK_NOT_FOUND = "PackNotFound"  # a policy names a pack that is not installed
     INVALID_POLICY = "InvalidPolicy"  # a policy that applies can not be read
+    CUSTOM_RULE_FAILS = "CustomRuleFails"  # a custom rule of the policy gives no answer, so jobs under it hold
     INVALID_REFERENCE = "InvalidReference"  # a referred object exists and its spec can not be read
     FACT_MISSING = "FactMissing"  # a rule needs a fact that is not known yet
     STATEMENT_MISSING = "StatementMissing"  # people owe a statement (an assessment, a review); the remedy says who

@@ -30,8 +30,8 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         yield owed(
             "spec.impactAssessment",
             f"{why}, and no impact assessment is named",
-            "assess this processing, then set spec.impactAssessment with reference (the https address of the "
-            f"assessment), {_EXPIRES}, and digest: {expected}",
+            f"assess this processing, then set spec.impactAssessment with digest: {expected}, reference (the https "
+            f"address of the assessment) and {_EXPIRES}",
         )
         return
     if said.digest != expected:
@@ -45,7 +45,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         yield owed(
             "spec.impactAssessment.expiresAt",
             f"the impact assessment was to be made again by {said.expires_at}, and that moment is past",
-            f"assess this processing anew, then set reference, {_EXPIRES}, and digest: {expected}",
+            f"assess this processing anew, then set digest: {expected}, reference and {_EXPIRES}",
         )
     else:
         case.expires(ends)
