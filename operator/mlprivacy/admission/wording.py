@@ -8,7 +8,7 @@ from typing import Final
 
 from mlprivacy.api.base import FieldError
 from mlprivacy.policy.custom import PREFIX
-from mlprivacy.policy.model import Finding
+from mlprivacy.policy.model import WOULD, Finding
 from mlprivacy.policy.rules import rules_by_id
 
 MAX_LINES: Final = 5
@@ -43,7 +43,7 @@ def held_afterwards(findings: Sequence[Finding]) -> str:
 def lines(sentences: Iterable[str], *, more: str = "") -> str:
     """At most MAX_LINES different sentences, one a line, and how many more there are, with where they are shown."""
     different = list(dict.fromkeys(sentences))
-    shown = [clean(s, MAX_LINE) for s in different[:MAX_LINES]]
+    shown = [_line(s) for s in different[:MAX_LINES]]
     rest = len(different) - len(shown)
     return "\n".join(shown + ([f"and {rest} more{f'; {more}' if more else ''}"] if rest else []))
 
@@ -74,7 +74,19 @@ def _pieces(sentence: str) -> list[str]:
     if not mark:
         return _wrapped(sentence)
     where = ": ".join(message.split(": ", 2)[:2])  # rule and field, so that it is seen what the remedy is for
-    return [clean(message, MAX_WARNING), *_wrapped(f"{clean(where, 80)}:{mark}{remedy}")]
+    would = next((text for text in WOULD.values() if message.endswith(text)), "")
+    said = clean(message.removesuffix(would), MAX_WARNING - len(would)) + would
+    return [said, *_wrapped(f"{clean(where, 80)}:{mark}{remedy}")]
+
+
+def _line(sentence: str) -> str:
+    """A sentence within MAX_LINE characters; what is wrong is cut before what to do about it."""
+    plain = clean(sentence, MAX_TOTAL)
+    message, mark, remedy = plain.partition(_FIX)
+    room = MAX_LINE - len(mark) - len(remedy)
+    if mark and room >= MAX_LINE // 4:
+        return clean(message, room) + mark + remedy
+    return clean(plain, MAX_LINE)
 
 
 def _wrapped(text: str) -> list[str]:

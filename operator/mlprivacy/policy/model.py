@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 
 _RANK = {action: position for position, action in enumerate(Action)}
-_WOULD = {
+WOULD = {
     Action.DENY: "Under Enforce the job would be refused.",
     Action.HOLD: "Under Enforce the job would be held.",
     Action.WARN: "Under Enforce it would be a warning.",
@@ -86,7 +86,7 @@ class Finding:
     @property
     def would(self) -> str:
         """What it would do under Enforce, as a sentence; empty where it does that already."""
-        return _WOULD[self.enforced] if self.softened else ""
+        return WOULD[self.enforced] if self.softened else ""
 
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""
