@@ -19,7 +19,7 @@ from mlprivacy.controller.status import Tri
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.network import floor
-from mlprivacy.kube.conditions import same_conditions, set_condition
+from mlprivacy.kube.conditions import bounded, same_conditions, set_condition
 from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import OURS
@@ -33,6 +33,7 @@ from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 logger = logging.getLogger(__name__)
 NAMES_SHOWN = 8
+PACKS_BYTES = 1000
 RESOURCES = {resource.kind: resource for resource in OURS}
 INPUT_KINDS = ("DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyPolicy")
 
@@ -62,9 +63,10 @@ class Inputs:
             conditions = set_condition(
                 conditions, type_, status, reason, message, observed_generation=generation, now=self._now()
             )
-        if same_conditions(before.get("conditions"), conditions) and before.get("observedGeneration") == generation:
+        status_now = {"observedGeneration": generation, "conditions": conditions, **self._summary(parsed)}
+        same = all(before.get(key) == value for key, value in status_now.items() if key != "conditions")
+        if same and same_conditions(before.get("conditions"), conditions):
             return None
-        status_now = {"observedGeneration": generation, "conditions": conditions}
         try:
             call = self._effects.client.merge_patch_status(
                 RESOURCES[key.kind], key.name, key.namespace or None, status_now
@@ -106,9 +108,10 @@ class Inputs:
             texts = [rule.expression for rule in spec.custom]
             wrong = await self._facts.expression_errors(texts)
             failing = await self._facts.expression_trial([t for t in texts if t not in wrong])
+            reach = _reach(_selected(spec, self._facts.governed()))
             problems = list(policy_problems(spec, self._facts.packs(), wrong))
             return {
-                ConditionType.ACCEPTED: ("True", Reason.ALLOWED, f"{note} {_selected(spec, self._facts.governed())}"),
+                ConditionType.ACCEPTED: ("True", Reason.ALLOWED, f"{note} {reach}"),
                 **policy_conditions(spec, problems, failing),
             }
         waits = " ".join(self._problems(parsed))
@@ -124,6 +127,16 @@ class Inputs:
             ),
         }
 
+    def _summary(self, parsed: Parsed[Any]) -> dict[str, Any]:
+        """What a table shows of a policy."""
+        spec = parsed.spec
+        if not isinstance(spec, PrivacyPolicySpec):
+            return {}
+        return {
+            "packs": bounded(", ".join(pack.name for pack in spec.packs) or "baseline", PACKS_BYTES),
+            "namespaces": len(_selected(spec, self._facts.governed())),
+        }
+
     def _problems(self, parsed: Parsed[Any]) -> Iterator[str]:
         spec = parsed.spec
         if isinstance(spec, DatasetSpec):
@@ -135,9 +148,12 @@ class Inputs:
                     yield f"The ConsentScope {scope} does not exist (yet), so jobs that rest on it hold."
 
 
-def _selected(spec: PrivacyPolicySpec, governed: Mapping[str, Mapping[str, str]]) -> str:
-    """How many governed namespaces the policy selects, and which."""
-    found = sorted(name for name, labels in governed.items() if selects(spec, labels))
+def _selected(spec: PrivacyPolicySpec, governed: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return sorted(name for name, labels in governed.items() if selects(spec, labels))
+
+
+def _reach(found: Sequence[str]) -> str:
+    """How many governed namespaces a policy selects, and which."""
     if not found:
         return "It selects no governed namespace, so it has no effect."
     more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""

@@ -116,3 +116,11 @@ def test_a_policy_says_which_namespaces_it_selects():
     assert "It selects 2 governed namespaces: clinic, research." in note()
     assert "It selects 1 governed namespace: clinic." in note(namespaceSelector=selecting("clinic"))
     assert "It selects no governed namespace" in note(namespaceSelector=selecting("moon"))
+
+
+def test_a_table_shows_the_packs_by_name_and_how_many_namespaces():
+    unused = cast("Any", None)
+    inputs = Inputs(cast("Any", Facts(built_in_shelf())), unused, unused, unused)
+    several = parsed(policy(packs=[{"name": "eu-gdpr"}, {"name": "eu-ai-act"}]))
+    assert inputs._summary(several) == {"packs": "eu-gdpr, eu-ai-act", "namespaces": 2}
+    assert inputs._summary(parsed(data_class())) == {}
