@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +31,7 @@ from mlprivacy.policy.standing import standing
 from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
+TRIAL_SECONDS: Final = 2.0  # for custom rules on sample jobs; the API server waits for five in all
 Key = tuple[str, str, str]
 """(kind, namespace, name); the namespace is empty for cluster-scoped kinds."""
 
@@ -101,17 +103,24 @@ async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[Fi
     return policy_errors(spec, await facts.expression_errors(texts) if texts else None)
 
 
-async def _policy_trial(spec: PrivacyPolicySpec, facts: FactSource) -> Iterator[FieldError]:
+async def _policy_trial(spec: PrivacyPolicySpec, facts: FactSource) -> list[FieldError]:
     """What the policy would do here: custom rules that give no answer, and whether it selects anything."""
-    failing = await facts.expression_trial([rule.expression for rule in spec.custom]) if spec.custom else {}
-    found = [
+    failing: Mapping[str, Mapping[str, str]] = {}
+    found = []
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            failing = await facts.expression_trial([rule.expression for rule in spec.custom]) if spec.custom else {}
+    except TimeoutError:
+        late = "gave no answers on sample jobs in time; the condition CustomRulesWork of the policy will say more"
+        found.append(FieldError("spec.custom", late))
+    found += [
         FieldError(f"spec.custom[{index}].expression", sentence(failing[rule.expression]))
         for index, rule in enumerate(spec.custom)
         if rule.expression in failing
     ]
     if not any(selects(spec, labels) for labels in facts.governed().values()):
         found.append(FieldError("spec.namespaceSelector", "selects no governed namespace (yet), so it has no effect"))
-    return iter(found)
+    return found
 
 
 async def _terms(spec: PolicyExceptionSpec, source: FactSource, now: datetime) -> Terms:

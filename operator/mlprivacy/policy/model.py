@@ -71,7 +71,8 @@ class Finding:
     packs: tuple[str, ...] = ()  # all packs that ask for the rule, the strictest first
     exception: str | None = None  # the PolicyException that turned a refusal into this
     under_enforce: Action | None = None  # what it would do if every label and policy were at Enforce; None: the same
-    excusable: bool = False  # an exception from the rule can be asked for, and none is in force
+    # An exception from the rule can be asked for, and none is in force.
+    excusable: bool = field(default=False, compare=False)
 
     @property
     def enforced(self) -> Action:
