@@ -113,7 +113,7 @@ class Handler:
         if path == STAMP:
             if review.group != GROUP:
                 return refuse("only kinds of this product are stamped; mend the webhook's rules", 400, "BadRequest")
-            return stamp(review, self._operators)
+            return stamp(review, self._operators, self._clock())
         if path == PODS:
             return await self._pods.judge(review, self._clock(), fresh=self._fresh)
         return await judge_kind(review, self._facts, self._clock(), trusted=trusted, fresh=self._fresh)

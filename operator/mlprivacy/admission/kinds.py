@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -19,15 +20,19 @@ from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.kube.settling import exception_of
+from mlprivacy.policy.custom_trial import sentence
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
-from mlprivacy.policy.exceptions import exception_errors, exception_warnings
+from mlprivacy.policy.exceptions import Terms, exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Dependency, Finding, Verdict
+from mlprivacy.policy.modes import selects
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+from mlprivacy.policy.standing import standing
 from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
+TRIAL_SECONDS: Final = 2.0  # for custom rules on sample jobs; the API server waits for five in all
 Key = tuple[str, str, str]
 """(kind, namespace, name); the namespace is empty for cluster-scoped kinds."""
 
@@ -46,6 +51,12 @@ class FactSource(Protocol):
 
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Of these expressions of custom rules those that can not be compiled, with why and where."""
+
+    async def expression_trial(self, texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Of these expressions those that give no answer on a sample job that has every field, by its kind."""
+
+    def governed(self) -> Mapping[str, Mapping[str, str]]:
+        """The governed namespaces with their labels."""
 
     async def known(self, keys: Collection[Key]) -> Collection[Key]:
         """Those of the objects that exist."""
@@ -79,9 +90,10 @@ async def judge_kind(
         return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
     found = [*_unknown_fields(parsed)]
     if isinstance(parsed.spec, PolicyExceptionSpec):
-        found += wording.field_lines(exception_warnings(parsed.spec, now))
+        found += wording.field_lines(exception_warnings(parsed, now, await _terms(parsed.spec, facts, now)))
     if isinstance(parsed.spec, PrivacyPolicySpec):
         found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
+        found += wording.field_lines(await _policy_trial(parsed.spec, facts))
     found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
@@ -90,6 +102,32 @@ async def judge_kind(
 async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[FieldError, ...]:
     texts = [rule.expression for rule in spec.custom]
     return policy_errors(spec, await facts.expression_errors(texts) if texts else None)
+
+
+async def _policy_trial(spec: PrivacyPolicySpec, facts: FactSource) -> list[FieldError]:
+    """What the policy would do here: custom rules that give no answer, and whether it selects anything."""
+    failing: Mapping[str, Mapping[str, str]] = {}
+    found = []
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            failing = await facts.expression_trial([rule.expression for rule in spec.custom]) if spec.custom else {}
+    except TimeoutError:
+        late = "gave no answers on sample jobs in time; the condition CustomRulesWork of the policy will say more"
+        found.append(FieldError("spec.custom", late))
+    found += [
+        FieldError(f"spec.custom[{index}].expression", sentence(failing[rule.expression]))
+        for index, rule in enumerate(spec.custom)
+        if rule.expression in failing
+    ]
+    if not any(selects(spec, labels) for labels in facts.governed().values()):
+        found.append(FieldError("spec.namespaceSelector", "selects no governed namespace (yet), so it has no effect"))
+    return found
+
+
+async def _terms(spec: PolicyExceptionSpec, source: FactSource, now: datetime) -> Terms:
+    """What the policies allow that hold in the workload's namespace; those of its data may allow less."""
+    job = {"kind": spec.workload.kind, "metadata": {"namespace": spec.workload.namespace, "name": spec.workload.name}}
+    return standing(spec.workload.namespace, (), await source.gather(job, now)).terms
 
 
 def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict: str = "Deny") -> Answer:
@@ -132,7 +170,7 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
         return replace(
             answer,
             allowed=False,
-            message=f"{review.kind} {review.name} is refused.\n" + wording.refusal(denials, trusted=trusted),
+            message="\n".join(_refusal(review, decision, denials, trusted=trusted)),
             code=422 if invalid else 403,
             reason="Invalid" if invalid else "Forbidden",
         )
@@ -154,6 +192,16 @@ async def _decide(
     return evaluate_parsed(kind, job, facts if trusted else replace(facts, visible_datasets=()))
 
 
+def _refusal(review: Review, decision: Decision, denials: list[Finding], *, trusted: bool) -> Iterator[str]:
+    """What refuses the job, what would hold it afterwards, and whether an exception can be asked for."""
+    yield f"{review.kind} {review.name} is refused."
+    yield wording.refusal(denials, trusted=trusted)
+    if held := wording.held_afterwards([f for f in decision.findings if f.action is Action.HOLD]):
+        yield held
+    if asked := list(dict.fromkeys(f.rule for f in denials if f.excusable)):
+        yield f"A PolicyException can be asked for from {', '.join(asked[: wording.MAX_LINES])}."
+
+
 def _stops(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """True when the change does nothing but suspend."""
     one, two = new.get("spec"), old.get("spec")
@@ -169,11 +217,11 @@ def _job_warnings(
     if decision.verdict is Verdict.HOLD:
         by_itself = "it is looked at again as soon as what it waits for changes"
         if any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
-            by_itself = "nothing runs until somebody changes it"
+            by_itself = "nothing runs until people act; below is who and how"
         texts.insert(0, f"{review.kind} {review.name} is accepted and held: {by_itself}")
     elif decision.verdict is Verdict.DENY:
         texts.insert(0, f"{review.kind} {review.name} is refused as it stands: nothing runs until this is mended")
-    return wording.bounded([*texts, *_unknown_fields(parsed)])
+    return wording.bounded([*texts, *_unknown_fields(parsed)], more=wording.MORE_OF_JOB)
 
 
 def _unknown_fields(parsed: Parsed[Any]) -> list[str]:

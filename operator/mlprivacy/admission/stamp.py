@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from mlprivacy.admission.review import Answer, Review, annotations_of, labels_of
-from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_LAST_CHANGED_BY, ANNOTATION_REQUESTED_BY
+from mlprivacy.api.names import (
+    ANNOTATION_APPROVED_BY,
+    ANNOTATION_LAST_CHANGED_BY,
+    ANNOTATION_REQUESTED_BY,
+    ANNOTATION_REVOKED_AT,
+    ANNOTATION_REVOKED_BY,
+)
+from mlprivacy.kube.conditions import timestamp
 
 _STAMPS: Final = (ANNOTATION_REQUESTED_BY, ANNOTATION_LAST_CHANGED_BY)
-_OF_EXCEPTIONS: Final = (*_STAMPS, ANNOTATION_APPROVED_BY)
+_REVOKED: Final = (ANNOTATION_REVOKED_BY, ANNOTATION_REVOKED_AT)
+_OF_EXCEPTIONS: Final = (*_STAMPS, ANNOTATION_APPROVED_BY, *_REVOKED)
 
 
 def operator_users(namespace: str) -> frozenset[str]:
@@ -19,12 +28,13 @@ def operator_users(namespace: str) -> frozenset[str]:
     )
 
 
-def stamp(review: Review, operators: frozenset[str]) -> Answer:
+def stamp(review: Review, operators: frozenset[str], now: datetime) -> Answer:
     """Allowed, with the patch that makes the stamps true; without one when they are.
 
     CREATE: requested-by is the user, whatever the object said. UPDATE: requested-by stays what it was; last-changed-by
     is the user when a person changed spec, labels or annotations, and else stays what it was. On a PolicyException
-    approved-by is the user when ``approved`` becomes true, stays as long as it is, and goes with it.
+    approved-by is the user when ``approved`` becomes true, stays as long as it is, and goes with it; then revoked-by
+    and revoked-at say who took it back and when, until it is approved again.
     """
     stamps = _OF_EXCEPTIONS if review.kind == "PolicyException" else _STAMPS
     wanted: dict[str, str] = {}
@@ -37,8 +47,12 @@ def stamp(review: Review, operators: frozenset[str]) -> Answer:
             wanted[ANNOTATION_LAST_CHANGED_BY] = review.username
         if not _approved(review.object):
             wanted.pop(ANNOTATION_APPROVED_BY, None)
-        elif ANNOTATION_APPROVED_BY in stamps and not _approved(review.old):
-            wanted[ANNOTATION_APPROVED_BY] = review.username
+            if ANNOTATION_APPROVED_BY in stamps and _approved(review.old):
+                wanted |= dict(zip(_REVOKED, (review.username, timestamp(now)), strict=True))
+        elif ANNOTATION_APPROVED_BY in stamps:
+            wanted = {key: value for key, value in wanted.items() if key not in _REVOKED}
+            if not _approved(review.old):
+                wanted[ANNOTATION_APPROVED_BY] = review.username
     return Answer(allowed=True, patch=_patch(review.object, wanted, stamps), verdict="Stamped")
 
 

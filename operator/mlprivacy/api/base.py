@@ -302,6 +302,31 @@ def dotted(loc: tuple[int | str, ...], root: str = "spec") -> str:
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
+_KINDS_OF_VALUE = {
+    "model_type": "a map of fields",
+    "dict_type": "a map of fields",
+    "tuple_type": "a list",
+    "string_type": "a string; put it in quotes",
+    "int_type": "a whole number, without quotes",
+    "float_type": "a number, without quotes",
+    "bool_type": "true or false, without quotes",
+}
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    """What pydantic found, in the words of YAML instead of Python's."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in _KINDS_OF_VALUE:
+        return f"must be {_KINDS_OF_VALUE[kind]}"
+    if kind in ("too_short", "too_long"):
+        most = kind == "too_long"
+        count = context["max_length" if most else "min_length"]
+        return f"needs at {'most' if most else 'least'} {count} {'entry' if count == 1 else 'entries'}"
+    if kind == "missing":
+        return "is missing, and is required"
+    return str(item["msg"]).replace("Input should be", "must be").replace("String should", "must")
+
+
 def _validate(
     model: type[SpecT], body: Mapping[str, Any], extra: Literal["forbid", "ignore"]
 ) -> tuple[SpecT | None, list[FieldError]]:
@@ -317,7 +342,7 @@ def _validate(
             if item["type"] == "extra_forbidden":
                 found.append(FieldError(path, "is not a field of this kind", unknown=True))
             else:
-                found.append(FieldError(path, item["msg"]))
+                found.append(FieldError(path, _words(item)))
         return None, found
 
 

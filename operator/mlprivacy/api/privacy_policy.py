@@ -16,7 +16,7 @@ from mlprivacy.api.base import (
     PrinterColumn,
     Text,
 )
-from mlprivacy.api.constraints import UNIQUE, Rule, keyed_by, without_nulls
+from mlprivacy.api.constraints import UNIQUE, Integer, Rule, keyed_by, without_nulls
 from mlprivacy.api.names import GROUP
 
 RuleId = Annotated[str, Field(min_length=2, max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
@@ -195,17 +195,35 @@ class PrivacyPolicySpec(ApiModel):
     ]
 
 
+class PrivacyPolicyStatus(BasicStatus):
+    """What the policy comes to in this cluster."""
+
+    packs: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=1024,
+            description="packs are the names of the packs that it switches on besides baseline, for tables.",
+        ),
+    ]
+    namespaces: Annotated[
+        Integer | None,
+        Field(default=None, ge=0, description="namespaces counts the governed namespaces that it selects."),
+    ]
+
+
 KIND = KindInfo(
     kind="PrivacyPolicy",
     plural="privacypolicies",
     short_names=("mlpp",),
     namespaced=False,
     spec=PrivacyPolicySpec,
-    status=BasicStatus,
+    status=PrivacyPolicyStatus,
     description="PrivacyPolicy says which rules apply to which governed namespaces, and how hard.",
     printer_columns=(
         PrinterColumn("Mode", ".spec.mode"),
-        PrinterColumn("Packs", ".spec.packs"),
+        PrinterColumn("Packs", ".status.packs"),  # of a list in the spec a table shows the first entry, or JSON
+        PrinterColumn("Namespaces", ".status.namespaces", "integer"),
         PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
     ),

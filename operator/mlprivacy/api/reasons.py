@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """Types of conditions on TrainingJob and InferenceJob."""
+    """Types of conditions. Those of what jobs refer to are Accepted, Ready and Stalled."""
 
     ACCEPTED = "Accepted"  # the decision allows the job; False when refused, Unknown while a fact is missing
     RESOLVED_REFS = "ResolvedRefs"  # every name the job refers to exists and is granted
@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     COMPLETED = "Completed"  # the training attempt ended well
     READY = "Ready"  # training: the attempt was created under its controls; serving: replicas are available
     STALLED = "Stalled"  # True when nothing will change without a change by people (kstatus, Flux, Argo)
+    CUSTOM_RULES_WORK = "CustomRulesWork"  # of a PrivacyPolicy: its custom rules give an answer on sample jobs
     SUSPENDED = "Suspended"  # stopped by spec.suspend or because a decision no longer allows it
 
 
@@ -27,11 +28,11 @@ class Reason(StrEnum):
     ALLOWED = "Allowed"  # no rule objects
     ALLOWED_WITH_WARNINGS = "AllowedWithWarnings"  # rules object, and the mode is Warn
     ALLOWED_BY_EXCEPTION = "AllowedByException"  # a rule would refuse it, and an approved PolicyException accepts that
-    ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # rules object, and the mode is Audit: Enforce would refuse the job
+    ALLOWED_WITH_FINDINGS = "AllowedWithFindings"  # Audit: under Enforce rules would refuse, hold or warn about it
     REFUSED = "Refused"  # a rule refuses the job; the findings say which
     PENDING = "Pending"  # not judged yet
     INVALID_SPEC = "InvalidSpec"  # the spec can not be read
-    # Holds: one per missing fact, and each resolves by itself.
+    # Holds: one per missing fact. Those of NEEDS_PEOPLE wait for people, the others resolve by themselves.
     NAMESPACE_NOT_GOVERNED = "NamespaceNotGoverned"  # the namespace carries no mlprivacy.dev/enforce label
     NAMESPACE_TOO_SOFT = "NamespaceTooSoft"  # the data's namespace is governed more strictly than the job's
     DATASET_NOT_FOUND = "DatasetNotFound"  # no such Dataset, or not granted to this namespace
@@ -40,8 +41,10 @@ class Reason(StrEnum):
     REF_NOT_PERMITTED = "RefNotPermitted"  # no DatasetGrant allows the reference (says no more than NotFound would)
     PACK_NOT_FOUND = "PackNotFound"  # a policy names a pack that is not installed
     INVALID_POLICY = "InvalidPolicy"  # a policy that applies can not be read
+    CUSTOM_RULE_FAILS = "CustomRuleFails"  # a custom rule of the policy gives no answer, so jobs under it hold
     INVALID_REFERENCE = "InvalidReference"  # a referred object exists and its spec can not be read
     FACT_MISSING = "FactMissing"  # a rule needs a fact that is not known yet
+    STATEMENT_MISSING = "StatementMissing"  # people owe a statement (an assessment, a review); the remedy says who
     NOT_ENFORCED_HERE = "NotEnforcedHere"  # the spec asks for something that nothing enforces yet
     # Breaches.
     BREACH = "Breach"  # a rule is broken
@@ -49,7 +52,8 @@ class Reason(StrEnum):
     RECORDED = "Recorded"  # nothing is wrong: a rule writes down what can be shown
     # A PolicyException.
     APPROVED = "Approved"  # it is in force: two people agree, and its time has not come
-    WAITING_FOR_APPROVAL = "WaitingForApproval"  # nobody has approved it yet, or it was revoked
+    WAITING_FOR_APPROVAL = "WaitingForApproval"  # nobody has approved it yet
+    REVOKED = "Revoked"  # it was approved, and somebody took that back
     EXPIRED = "Expired"  # its time is over
     NOT_EXCEPTABLE = "NotExceptable"  # its rule knows no exception, or a policy in force allows none
     INVALID_DATES = "InvalidDates"  # it ends too late, or before it began
@@ -101,5 +105,7 @@ POD_WAITS = frozenset(
         Reason.POD_WAITING,
     }
 )
-# Holds that no other object resolves: only a change of the job itself, or of a policy, does.
-NEEDS_PEOPLE = frozenset({Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND})
+# Holds that last until people change the job, a policy, or what they state about the data. The remedy says who.
+NEEDS_PEOPLE = frozenset(
+    {Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND, Reason.STATEMENT_MISSING}
+)

@@ -57,6 +57,13 @@ class FindingStatus(ApiModel):
     action: Annotated[
         Literal["Deny", "Hold", "Warn", "Evidence"], Field(description="action after mode: Deny, Hold, Warn, Evidence.")
     ]
+    enforced: Annotated[
+        Literal["Deny", "Hold", "Warn", "Evidence"] | None,
+        Field(
+            default=None,
+            description="enforced is the action that it would have under Enforce; left out where that is the action.",
+        ),
+    ]
     reason: Annotated[str, Field(max_length=64, description="reason is a stable word for programs.")]
     path: Annotated[str, Field(max_length=256, description="path of the field concerned.")]
     message: Annotated[str, Field(max_length=1024, description="message says what is wrong.")]

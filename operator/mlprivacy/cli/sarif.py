@@ -95,6 +95,7 @@ def _finding(judged: Judged, finding: Finding, used: list[str]) -> dict[str, Any
         **({"exception": finding.exception} if finding.exception else {}),
         "object": item.what,
         "action": finding.action.value,
+        **({"enforced": finding.enforced.value} if finding.softened else {}),
         "reason": finding.reason.value,
         "citations": list(finding.citations),
     }

@@ -82,6 +82,8 @@ def finding_lines(finding: Finding, where: str = "", packs: Mapping[str, Pack] |
     place = f"  {coloured(where, None)}" if where else ""
     yield f"  {word} {coloured(finding.rule, None, bold=True)}  {printable(finding.path)}{place}{asked_by(finding)}"
     yield from paragraph(finding.message, "           ")
+    if finding.softened:
+        yield from paragraph(finding.would, "           ")
     if finding.exception:
         yield from paragraph(f"Accepted for a while by the PolicyException {finding.exception}.", "           ")
     if finding.remedy:

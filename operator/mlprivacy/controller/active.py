@@ -220,7 +220,8 @@ class Controller:
             return
         jobs = self._affected.jobs(changed, old, new)
         self._causes.note(jobs, changed)
-        for keys in (jobs, self._affected.exceptions(changed, old, new, jobs), self._affected.inputs(changed)):
+        inputs = self._affected.inputs(changed, old, new)
+        for keys in (jobs, self._affected.exceptions(changed, old, new, jobs), inputs):
             for key in keys:
                 self._queue.add(key)
 

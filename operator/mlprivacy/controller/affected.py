@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlprivacy.api.base import parse_spec
+from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.dataset_grant import KIND as DATASET_GRANT
 from mlprivacy.api.privacy_policy import KIND as PRIVACY_POLICY
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
@@ -14,7 +14,7 @@ from mlprivacy.controller.store import DependencyIndex, JobKey
 from mlprivacy.kube.client import Object
 from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, touched_by
 from mlprivacy.policy.model import Dependency
-from mlprivacy.policy.modes import selects
+from mlprivacy.policy.modes import ceiling_of, selects
 
 _POLICIES = Dependency("PrivacyPolicy", "", "*")
 _REGISTERS = Dependency(ATTESTATIONS, "", "*")
@@ -59,8 +59,10 @@ class Affected:
             found += [place for job in jobs for place in informer.by_index("workload", "/".join(job))]
         return {JobKey(EXCEPTION, "", name) for _, name in found}
 
-    def inputs(self, changed: Dependency) -> set[JobKey]:
+    def inputs(self, changed: Dependency, old: Object | None = None, new: Object | None = None) -> set[JobKey]:
         """The objects whose own status says whether what changed is there."""
+        if changed.kind == "Namespace":
+            return {JobKey(PRIVACY_POLICY.kind, "", policy.name) for policy in self._selecting_otherwise(old, new)}
         if changed.kind == PACKS:
             places = self.facts.informers["PrivacyPolicy"].by_index("pack", changed.name)
             return {JobKey("PrivacyPolicy", "", name) for _, name in places}
@@ -85,6 +87,17 @@ class Affected:
             for _, name in self.facts.informers["Namespace"].keys(None)
             if _any_selects(wanted, self.facts.labels(name) or {})
         }
+
+    def _selecting_otherwise(self, old: Object | None, new: Object | None) -> list[Parsed[PrivacyPolicySpec]]:
+        """The policies that select a namespace now and did not, or the other way round, ungoverned ones apart."""
+        before, after = (_governed_labels(one) for one in (old, new))
+        return [
+            policy
+            for policy in self.facts.policies()
+            if policy.spec is not None
+            and (before is not None and selects(policy.spec, before))
+            != (after is not None and selects(policy.spec, after))
+        ]
 
     def _under(self, namespaces: set[str] | None) -> set[JobKey]:
         """The jobs in these namespaces, or with data there, that stand under policies."""
@@ -124,3 +137,8 @@ def _entries(register: Object | None) -> Mapping[str, object]:
 
 def _any_selects(specs: Iterable[PrivacyPolicySpec], labels: Mapping[str, str]) -> bool:
     return any(selects(spec, labels) for spec in specs)
+
+
+def _governed_labels(namespace: Object | None) -> Mapping[str, str] | None:
+    labels: Mapping[str, str] = {} if namespace is None else namespace["metadata"].get("labels") or {}
+    return labels if ceiling_of(labels) is not None else None

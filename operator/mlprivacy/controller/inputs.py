@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,16 +19,21 @@ from mlprivacy.controller.status import Tri
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.network import floor
-from mlprivacy.kube.conditions import same_conditions, set_condition
+from mlprivacy.kube.conditions import bounded, same_conditions, set_condition
 from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import OURS
+from mlprivacy.policy.custom_trial import KINDS, sentence
+from mlprivacy.policy.modes import selects
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.suggest import instead
 from mlprivacy.policy.vocabulary import vocabulary_warnings
 
 logger = logging.getLogger(__name__)
+NAMES_SHOWN = 8
+PACKS_BYTES = 1000
 RESOURCES = {resource.kind: resource for resource in OURS}
 INPUT_KINDS = ("DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyPolicy")
 
@@ -54,13 +59,14 @@ class Inputs:
         before = raw.get("status") or {}
         conditions = before.get("conditions")
         parsed = parse_spec(kind, raw)
-        for type_, (status, reason, message) in self._judge(parsed, await self._expressions(parsed)).items():
+        for type_, (status, reason, message) in (await self._judge(parsed)).items():
             conditions = set_condition(
                 conditions, type_, status, reason, message, observed_generation=generation, now=self._now()
             )
-        if same_conditions(before.get("conditions"), conditions) and before.get("observedGeneration") == generation:
+        status_now = {"observedGeneration": generation, "conditions": conditions, **self._summary(parsed)}
+        same = all(before.get(key) == value for key, value in status_now.items() if key != "conditions")
+        if same and same_conditions(before.get("conditions"), conditions):
             return None
-        status_now = {"observedGeneration": generation, "conditions": conditions}
         try:
             call = self._effects.client.merge_patch_status(
                 RESOURCES[key.kind], key.name, key.namespace or None, status_now
@@ -86,13 +92,7 @@ class Inputs:
             return 2.0
         return None
 
-    async def _expressions(self, parsed: Parsed[Any]) -> Mapping[str, str]:
-        """Expressions of custom rules that can not be compiled, with the reason."""
-        if not isinstance(parsed.spec, PrivacyPolicySpec):
-            return {}
-        return await self._facts.expression_errors([rule.expression for rule in parsed.spec.custom])
-
-    def _judge(self, parsed: Parsed[Any], expressions: Mapping[str, str]) -> dict[ConditionType, Tri]:
+    async def _judge(self, parsed: Parsed[Any]) -> dict[ConditionType, Tri]:
         if parsed.spec is None:
             text = " ".join(f"{e.path} {e.message}." for e in parsed.errors[:4])
             return {
@@ -100,20 +100,44 @@ class Inputs:
                 ConditionType.READY: ("False", Reason.INVALID_SPEC, text),
                 ConditionType.STALLED: ("True", Reason.INVALID_SPEC, text),
             }
-        problems = list(self._problems(parsed, expressions))
+        spec = parsed.spec
         unknown = f" Unknown fields, which have no effect: {', '.join(u.path for u in parsed.unknown[:4])}."
-        odd = [f" {e.path}: {e.message}." for e in vocabulary_warnings(parsed.spec)[:4]]
+        odd = [f" {e.path}: {e.message}." for e in vocabulary_warnings(spec)[:4]]
         note = "the spec can be read." + (unknown if parsed.unknown else "") + "".join(odd)
-        text = " ".join(problems)
+        if isinstance(spec, PrivacyPolicySpec):
+            texts = [rule.expression for rule in spec.custom]
+            wrong = await self._facts.expression_errors(texts)
+            failing = await self._facts.expression_trial([t for t in texts if t not in wrong])
+            reach = _reach(_selected(spec, self._facts.governed()))
+            problems = list(policy_problems(spec, self._facts.packs(), wrong))
+            return {
+                ConditionType.ACCEPTED: ("True", Reason.ALLOWED, f"{note} {reach}"),
+                **policy_conditions(spec, problems, failing),
+            }
+        waits = " ".join(self._problems(parsed))
         return {
             ConditionType.ACCEPTED: ("True", Reason.ALLOWED, note),
-            ConditionType.READY: ("False", Reason.FACT_MISSING, text)
-            if problems
+            ConditionType.READY: ("False", Reason.FACT_MISSING, waits)
+            if waits
             else ("True", Reason.REFS_RESOLVED, "everything it refers to is there"),
-            ConditionType.STALLED: ("False", Reason.PROGRESSING, "nothing for people to do"),
+            ConditionType.STALLED: (
+                "False",
+                Reason.PROGRESSING,
+                "it is looked at again as soon as what it refers to is there" if waits else "nothing for people to do",
+            ),
         }
 
-    def _problems(self, parsed: Parsed[Any], expressions: Mapping[str, str]) -> Iterator[str]:
+    def _summary(self, parsed: Parsed[Any]) -> dict[str, Any]:
+        """What a table shows of a policy."""
+        spec = parsed.spec
+        if not isinstance(spec, PrivacyPolicySpec):
+            return {}
+        return {
+            "packs": bounded(", ".join(pack.name for pack in spec.packs) or "baseline", PACKS_BYTES),
+            "namespaces": len(_selected(spec, self._facts.governed())),
+        }
+
+    def _problems(self, parsed: Parsed[Any]) -> Iterator[str]:
         spec = parsed.spec
         if isinstance(spec, DatasetSpec):
             for name in sorted({c.data_class for c in spec.columns}):
@@ -122,24 +146,69 @@ class Inputs:
             for scope in sorted({u.consent_scope for u in spec.uses if u.consent_scope}):
                 if self._facts.parsed("ConsentScope", parsed.namespace or "", scope) is None:
                     yield f"The ConsentScope {scope} does not exist (yet), so jobs that rest on it hold."
-        elif isinstance(spec, PrivacyPolicySpec):
-            yield from policy_problems(spec, self._facts.packs(), expressions)
 
 
-def policy_problems(spec: PrivacyPolicySpec, shelf: Shelf, expressions: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with a policy and holds the jobs under it, one sentence each."""
+def _selected(spec: PrivacyPolicySpec, governed: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return sorted(name for name, labels in governed.items() if selects(spec, labels))
+
+
+def _reach(found: Sequence[str]) -> str:
+    """How many governed namespaces a policy selects, and which."""
+    if not found:
+        return "It selects no governed namespace, so it has no effect."
+    more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
+    return f"It selects {len(found)} governed namespace{'s'[: len(found) > 1]}: {', '.join(found[:NAMES_SHOWN])}{more}."
+
+
+def policy_conditions(
+    spec: PrivacyPolicySpec,
+    problems: Sequence[tuple[Reason, str]],
+    failing: Mapping[str, Mapping[str, str]],
+) -> dict[ConditionType, Tri]:
+    """Ready, Stalled and CustomRulesWork of a policy. What is wrong with one only people can mend.
+
+    A custom rule that fails on every sample holds all jobs; one that fails on samples of one kind may be meant for the
+    other, so the policy is ready, and says so.
+    """
+    told = [
+        f"The custom rule {rule.id} does not work: {sentence(failing[rule.expression])}."
+        for rule in spec.custom
+        if rule.expression in failing
+    ]
+    found = [*problems]
+    if any(len(kinds) == len(KINDS) for kinds in failing.values()):
+        found.append((Reason.CUSTOM_RULE_FAILS, " ".join(told)))
+    ready: Tri = ("True", Reason.REFS_RESOLVED, ". ".join(["everything it refers to is there", *told]))
+    stalled: Tri = ("False", Reason.PROGRESSING, "nothing for people to do")
+    if found:
+        text = " ".join(text for _, text in found)
+        ready, stalled = ("False", found[0][0], text), ("True", found[0][0], text)
+    works: Tri = ("True", Reason.ALLOWED, "each custom rule gives an answer on sample jobs that have every field")
+    if told:
+        works = ("False", Reason.CUSTOM_RULE_FAILS, " ".join(told))
+    return {ConditionType.READY: ready, ConditionType.STALLED: stalled, ConditionType.CUSTOM_RULES_WORK: works}
+
+
+def policy_problems(
+    spec: PrivacyPolicySpec, shelf: Shelf, expressions: Mapping[str, str]
+) -> Iterator[tuple[Reason, str]]:
+    """What is wrong with a policy and holds the jobs under it: a reason, and a sentence that says who mends it."""
+    hold = "so jobs under this policy hold"
     for pack in spec.packs:
         if pack.name in shelf.bad and pack.name not in shelf.packs:
-            yield f"The pack {pack.name} can not be used, so jobs under this policy hold: {shelf.bad[pack.name]}."
+            why = shelf.bad[pack.name]
+            yield Reason.INVALID_POLICY, f"The pack {pack.name} can not be used, {hold}: {why}. Mend its ConfigMap."
         elif pack.name not in shelf.packs:
-            yield f"The pack {pack.name} is not installed, so jobs under this policy hold."
+            other = instead(pack.name, shelf.packs)
+            yield Reason.PACK_NOT_FOUND, f"The pack {pack.name} is not installed, {hold}: {other}."
     for override in spec.rules:
         if override.id not in rules_by_id():
-            yield f"There is no rule {override.id}, so jobs under this policy hold."
+            other = instead(override.id, rules_by_id())
+            yield Reason.INVALID_POLICY, f"There is no rule {override.id}, {hold}: {other}."
     _, bad = merge(all_rules(), [dict(spec.parameters)])
     for item in bad:
-        yield f"The parameter {item.name} can not be read ({item.why}), so jobs under this policy hold."
+        yield Reason.INVALID_POLICY, f"The parameter {item.name} can not be read ({item.why}), {hold}. Mend it."
     for rule in spec.custom:
         if rule.expression in expressions:
             why = expressions[rule.expression]
-            yield f"The custom rule {rule.id} can not be compiled ({why}), so jobs under this policy hold."
+            yield Reason.INVALID_POLICY, f"The custom rule {rule.id} can not be compiled ({why}), {hold}. Mend it."

@@ -12,7 +12,7 @@ from mlprivacy.api.reasons import ConditionType as C
 from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
 from mlprivacy.kube.conditions import MESSAGE_BYTES, ConditionStatus, bounded, set_condition
-from mlprivacy.policy.model import Decision, Verdict
+from mlprivacy.policy.model import Decision, Finding, Verdict
 
 FINDINGS_SHOWN = 16
 CITATIONS_SHOWN = 16
@@ -169,9 +169,9 @@ def _accepted(decision: Decision) -> Tri:
             return "True", Reason.ALLOWED_BY_EXCEPTION, accepted
         if decision.warnings:
             return "True", Reason.ALLOWED_WITH_WARNINGS, _sentences(decision)
-        if noteworthy := [f for f in decision.findings if f.reason is not Reason.RECORDED]:
-            noted = " ".join(f.sentence() for f in noteworthy[:4])
-            return "True", Reason.ALLOWED_WITH_FINDINGS, f"recorded only, since the mode is Audit. {noted}"
+        if softened := [f for f in decision.findings if f.softened]:
+            softened.sort(key=lambda f: -f.enforced.rank)
+            return "True", Reason.ALLOWED_WITH_FINDINGS, f"recorded only, since the mode is Audit. {_said(softened)}"
         return "True", Reason.ALLOWED, "the decision allows the job; controls satisfied, which is no legal advice"
     if decision.verdict is Verdict.DENY:
         invalid = all(f.reason is Reason.INVALID_SPEC for f in decision.blocking)
@@ -242,6 +242,8 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)
+    if outcome.phase is Phase.HELD:
+        return "False", Reason.PROGRESSING, "it is looked at again as soon as what it waits for changes"
     if outcome.phase is Phase.STARTING and outcome.reason in POD_WAITS:
         return "False", outcome.reason, f"it starts by itself once this is over: {outcome.message}"
     return "False", Reason.PROGRESSING, "nothing for people to do"
@@ -255,8 +257,11 @@ def _stop_sentence(decision: Decision, outcome: Outcome) -> str:
     return "stopped; a new attempt follows"
 
 
-def _sentences(decision: Decision, most: int = 4) -> str:
-    shown = decision.blocking or decision.warnings
+def _sentences(decision: Decision) -> str:
+    return _said(decision.blocking or decision.warnings)
+
+
+def _said(shown: Sequence[Finding], most: int = 4) -> str:
     text = " ".join(f.sentence().rstrip(".") + "." for f in shown[:most])
     rest = len(shown) - most
     return text + (f" And {rest} more; see status.decision.findings." if rest > 0 else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlprivacy.kube import metrics
 from mlprivacy.policy.custom import CustomRules, NoAnswer
+from mlprivacy.policy.custom_trial import trial
 from mlprivacy.policy.engine import custom_asked
 from mlprivacy.policy.facts import Facts
 
@@ -34,3 +35,8 @@ async def with_outcomes(raw: Mapping[str, Any], facts: Facts, custom: CustomRule
 async def expression_errors(texts: Sequence[str], custom: CustomRules | None) -> Mapping[str, str]:
     """Of these expressions those that can not be compiled, with why and where."""
     return {} if custom is None or not texts else await asyncio.to_thread(custom.errors, texts)
+
+
+async def expression_trial(texts: Sequence[str], custom: CustomRules | None) -> Mapping[str, Mapping[str, str]]:
+    """Of these expressions those that give no answer on a sample: the kinds of job, with why."""
+    return {} if custom is None or not texts else await asyncio.to_thread(trial, custom, texts)

@@ -11,7 +11,7 @@ from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY, LABEL_PACK, LABEL_TRAINING_ATTESTATIONS
 from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
-from mlprivacy.kube.custom import expression_errors, with_outcomes
+from mlprivacy.kube.custom import expression_errors, expression_trial, with_outcomes
 from mlprivacy.kube.errors import ApiError, NotFound
 from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
 from mlprivacy.kube.fabric import FabricStore
@@ -35,6 +35,7 @@ from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
 from mlprivacy.policy.gather import asks_further, select_facts
 from mlprivacy.policy.model import Dependency
+from mlprivacy.policy.modes import ceiling_of
 from mlprivacy.policy.pack_check import shelf_of
 from mlprivacy.policy.packs import Shelf, built_in_shelf
 from mlprivacy.policy.people import attestations_of
@@ -263,6 +264,15 @@ class FactStore:
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Of these expressions of custom rules those that can not be compiled, with why and where."""
         return await expression_errors(texts, self._custom)
+
+    async def expression_trial(self, texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Of these expressions those that give no answer on a sample job that has every field, by its kind."""
+        return await expression_trial(texts, self._custom)
+
+    def governed(self) -> dict[str, Mapping[str, str]]:
+        """The governed namespaces with their labels, from the copy."""
+        found = {name: self.labels(name) or {} for _, name in self.informers["Namespace"].keys(None)}
+        return {name: labels for name, labels in found.items() if ceiling_of(labels) is not None}
 
     async def known(self, keys: Iterable[Key]) -> set[Key]:
         """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does."""

@@ -147,18 +147,21 @@ def findings(case: Case, custom: Sequence[Standing], regime: Regime) -> Iterator
 
 
 def _finding(item: Standing, outcome: Outcome, regime: Regime) -> Finding:
-    action = regime.action_of(item.policy, Action(item.rule.action))
+    enforced = Action(item.rule.action)
+    action = regime.action_of(item.policy, enforced)
     reason, message, remedy = Reason.BREACH, item.rule.message, item.rule.remedy
     if isinstance(outcome, NoAnswer):
         reason, remedy = Reason.FACT_MISSING, "ask the privacy office to look at the rule; it is tried again by itself"
         message = f"the custom rule {item.rule.id} of the policy {item.policy.name} gave no answer: {outcome.why}"
         if outcome.kind == "invalid":
-            action, reason, remedy = Action.HOLD, Reason.INVALID_POLICY, "ask the privacy office to mend the policy"
-        elif action is Action.DENY:
-            action = Action.HOLD
+            action = enforced = Action.HOLD
+            reason, remedy = Reason.INVALID_POLICY, "ask the privacy office to mend the policy"
+        else:
+            action, enforced = (Action.HOLD if a is Action.DENY else a for a in (action, enforced))
     return Finding(
         rule=finding_id(item.rule.id),
         action=action,
+        under_enforce=enforced,
         reason=reason,
         path="spec",
         message=message,

@@ -254,20 +254,12 @@ def _finding_of_hold(raised: Raised) -> Finding:
 
 def _found(rule: Rule, raised: Iterable[Raised], voice: Voice) -> Iterator[Finding]:
     """What one rule raised, as findings under the regime's mode."""
-    action, policy, names, citations = voice
+    action, enforced, policy, names, citations = voice
     for item in raised:
-        effective = action
-        if item.hold and action is Action.DENY:
-            effective = Action.HOLD
-        if item.boundary and effective.rank < Action.HOLD.rank:
-            effective = Action.HOLD
-        if item.note and effective.rank > Action.WARN.rank:
-            effective = Action.WARN
-        if item.reason is Reason.RECORDED:
-            effective = Action.EVIDENCE  # it says nothing against the job, whatever a policy makes of the rule
         yield Finding(
             rule=rule.id,
-            action=effective,
+            action=_effective(item, action),
+            under_enforce=_effective(item, enforced),
             reason=item.reason,
             path=item.path,
             message=item.message,
@@ -278,6 +270,19 @@ def _found(rule: Rule, raised: Iterable[Raised], voice: Voice) -> Iterator[Findi
             policy=policy,
             private=item.private,
         )
+
+
+def _effective(item: Raised, action: Action) -> Action:
+    """What one thing does where a breach of its rule does ``action``."""
+    effective = action
+    if item.hold and action is Action.DENY:
+        effective = Action.HOLD
+    if item.boundary and effective.rank < Action.HOLD.rank:
+        effective = Action.HOLD
+    if item.note and effective.rank > Action.WARN.rank:
+        effective = Action.WARN
+    # What is recorded says nothing against the job, whatever a policy makes of the rule.
+    return Action.EVIDENCE if item.reason is Reason.RECORDED else effective
 
 
 def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -291,20 +296,28 @@ def _without_doubles(findings: Sequence[Finding]) -> Iterator[Finding]:
     if not refined and not yielding:
         yield from findings
         return
-    strictest: dict[tuple[str | None, str], int] = {}
-    fine: dict[tuple[str | None, str], int] = {}
+    strictest: dict[tuple[str | None, str], tuple[int, int]] = {}
+    fine: dict[tuple[str | None, str], tuple[int, int]] = {}
     for item in findings:
         here = (item.rule, item.path)
-        strictest[here] = max(strictest.get(here, -1), item.action.rank)
+        strictest[here] = max(strictest.get(here, _NOTHING), _strictness(item))
         if item.rule in refined:
             there = (refined[item.rule], item.path)
-            fine[there] = max(fine.get(there, -1), item.action.rank)
+            fine[there] = max(fine.get(there, _NOTHING), _strictness(item))
     for item in findings:
-        weaker = strictest.get((refined.get(item.rule), item.path), -1) > item.action.rank
-        later = strictest.get((yielding.get(item.rule), item.path), -1) >= item.action.rank
-        said = fine.get((item.rule, item.path), -1) >= item.action.rank
+        weaker = strictest.get((refined.get(item.rule), item.path), _NOTHING) > _strictness(item)
+        later = strictest.get((yielding.get(item.rule), item.path), _NOTHING) >= _strictness(item)
+        said = fine.get((item.rule, item.path), _NOTHING) >= _strictness(item)
         if not weaker and not later and not said:
             yield item
+
+
+_NOTHING = (-1, -1)
+
+
+def _strictness(finding: Finding) -> tuple[int, int]:
+    """What it does, then what it would do under Enforce: a mode must not change which of two findings is shown."""
+    return finding.action.rank, finding.enforced.rank
 
 
 def _verdict(findings: Iterable[Finding]) -> Verdict:

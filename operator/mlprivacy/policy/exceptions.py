@@ -1,8 +1,9 @@
 """Exceptions: which of a job's PolicyExceptions are in force now, and why the others are not. Pure.
 
 The same answer in admission, reconcile, `mlprivacy explain` and `mlprivacy check`, and in the exception's own status.
-An exception turns the refusals of one rule into warnings that carry its name. It reaches nothing else: no hold for a
-missing fact, no reference that is not granted, no field that nothing enforces, no rule that keeps a pod sealed.
+An exception turns the refusals of one rule into warnings that carry its name, and its holds for a statement that people
+owe, such as an assessment: the risk of going without is what is accepted. It reaches nothing else: no fact that is not
+known, no reference that is not granted, no field that nothing enforces, no rule that keeps a pod sealed.
 """
 
 from __future__ import annotations
@@ -13,18 +14,35 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mlprivacy.api.base import FieldError, Parsed
-from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY
+from mlprivacy.api.names import (
+    ANNOTATION_APPROVED_BY,
+    ANNOTATION_REQUESTED_BY,
+    ANNOTATION_REVOKED_AT,
+    ANNOTATION_REVOKED_BY,
+)
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import ExceptionTerms, PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.durations import parse_duration, parse_time
+from mlprivacy.policy.durations import later, parse_duration, parse_time
 from mlprivacy.policy.model import Action, Dependency, Finding
 from mlprivacy.policy.rule import Raised
 from mlprivacy.policy.rules import rules_by_id
+from mlprivacy.policy.suggest import instead
 
-# What keeps a pod sealed and its sidecar in place, and what no law allows. Guards refuse the former in any case.
-NEVER: Final = frozenset({"egress", "pod-hardening", "prohibited-use"})
+# What keeps a pod sealed and its sidecar in place, which guards refuse in any case; what no law allows; what the owner
+# of the data or the people themselves said; and what refuses nothing.
+NEVER: Final = frozenset(
+    {
+        "consent-withdrawal",
+        "egress",
+        "incident",
+        "opt-out",
+        "pod-hardening",
+        "prohibited-use",
+        "records-of-processing",
+    }
+)
 CONSIDERED: Final = 64  # of one job, the approved ones first: asking a thousand times is no way to stall a decision
 LONGEST_DAYS: Final = 366  # the schema of PrivacyPolicy allows no more
 NEVER_PREFIX: Final = "rdma-"  # traffic that no NetworkPolicy sees
@@ -37,29 +55,53 @@ def exceptable(rule: str) -> bool:
 
 def exception_errors(spec: PolicyExceptionSpec) -> tuple[FieldError, ...]:
     """What keeps an exception from ever having an effect: it is refused when it is made."""
-    if exceptable(spec.rule):
+    why = why_not_exceptable(spec.rule)
+    return () if why is None else (FieldError("spec.rule", why),)
+
+
+def why_not_exceptable(rule: str) -> str | None:
+    """Why no exception can be made of ``rule``, and what to write instead; None when one can."""
+    if exceptable(rule):
+        return None
+    if rule not in rules_by_id():
+        return f"{rule} is no rule; {instead(rule, filter(exceptable, rules_by_id()))}"
+    others = ", ".join(sorted(NEVER - {rule}))
+    prefixed = rule.startswith(NEVER_PREFIX)
+    return (
+        f"the rule {rule} knows no exception; neither do {others} and the {'other ' if prefixed else ''}{NEVER_PREFIX} "
+        "rules"
+    )
+
+
+def exception_warnings(
+    exception: Parsed[PolicyExceptionSpec], now: datetime, terms: Terms | None = None
+) -> tuple[FieldError, ...]:
+    """What keeps it from having an effect now. ``terms`` are those of the policies in force, where they are known."""
+    spec = exception.spec
+    if spec is None:
         return ()
-    if spec.rule in rules_by_id():
-        never = f"{', '.join(sorted(NEVER))} and the {NEVER_PREFIX} rules"
-        return (FieldError("spec.rule", f"the rule {spec.rule} knows no exception, as do {never}"),)
-    known = ", ".join(sorted(rule for rule in rules_by_id() if exceptable(rule)))
-    return (FieldError("spec.rule", f"{spec.rule} is no rule; choose among {known}"),)
-
-
-def exception_warnings(spec: PolicyExceptionSpec, now: datetime) -> tuple[FieldError, ...]:
-    """What keeps it from having one now."""
-    end = _moment(spec.expires_at)
+    found = []
+    end, made = _moment(spec.expires_at), _moment(_metadata(exception).get("creationTimestamp")) or now
+    longest = timedelta(days=LONGEST_DAYS) if terms is None else terms.longest
     if end is None or end <= now:
-        return (FieldError("spec.expiresAt", f"{spec.expires_at} is over, so the exception lets nothing pass"),)
-    if end - now > timedelta(days=LONGEST_DAYS):
-        return (
+        found.append(FieldError("spec.expiresAt", f"{spec.expires_at} is over, so the exception lets nothing pass"))
+    elif end - made > longest:
+        most = f"{LONGEST_DAYS}d, which is the most that any policy can allow" if terms is None else terms.longest_text
+        latest = later(made.replace(microsecond=0), longest)
+        found.append(
             FieldError(
                 "spec.expiresAt",
-                f"{spec.expires_at} is further away than any policy can allow ({LONGEST_DAYS}d), so the exception lets "
-                "nothing pass",
-            ),
+                f"{spec.expires_at} is too late, so the exception lets nothing pass. Write {_text(latest)} at the "
+                f"latest: the policies in force let one last {most}",
+            )
         )
-    return ()
+    if terms is not None and not terms.allow(spec.rule):
+        found.append(
+            FieldError(
+                "spec.rule", f"a policy in force allows no exception from {spec.rule}, so this one lets nothing pass"
+            )
+        )
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -166,6 +208,9 @@ def _agreed(
             "it is not stamped with who asked for it, so nobody can approve it; make it anew",
             end,
         )
+    if not spec.approved and (revoker := stamps.get(ANNOTATION_REVOKED_BY)):
+        moment = stamps.get(ANNOTATION_REVOKED_AT)
+        return Reason.REVOKED, f"{revoker} revoked it{f' at {moment}' if moment else ''}", end
     if not spec.approved:
         return Reason.WAITING_FOR_APPROVAL, "it waits for the approval of another person with the verb approve", end
     if not isinstance(approver, str) or not approver:
@@ -201,24 +246,38 @@ class Applied:
 
     by_rule: Mapping[str, Judged] = field(default_factory=dict)
     idle: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
+    terms: Terms | None = None
 
     def findings(self, rule: str, found: Iterable[tuple[Raised, Finding]]) -> Iterator[Finding]:
-        """What ``rule`` found, with its refusals turned into warnings where an exception is in force.
+        """What ``rule`` found, with what an exception in force accepts turned into warnings.
 
-        A reference that no grant covers is access and no policy, so a boundary stays what it is.
+        A reference that no grant covers is access and no policy, so a boundary stays what it is, and so does a fact
+        that is not known: nobody could say what is accepted.
         """
         exception, idle = self.by_rule.get(rule), self.idle.get(rule, ())
         why = "".join(f". The PolicyException {one.name} does not apply: {one.sentence}" for one in idle[:2])
         for raised, finding in found:
-            if finding.action is not Action.DENY or raised.hold or raised.boundary or finding.rule != rule:
+            if finding.enforced.rank < Action.HOLD.rank or finding.rule != rule:
                 yield finding
+            elif raised.boundary or (raised.hold and raised.reason is not Reason.STATEMENT_MISSING):
+                yield finding if exception is None else _more(finding, _OUT_OF_REACH.format(exception.name))
+            elif finding.action.rank < Action.HOLD.rank:  # the mode lets it pass; under Enforce the exception would
+                yield finding if exception is None else replace(finding, under_enforce=Action.WARN)
             elif exception is not None:
-                yield replace(finding, action=Action.WARN, exception=exception.name)
+                yield replace(finding, action=Action.WARN, under_enforce=None, exception=exception.name)
             else:
-                yield replace(finding, remedy=finding.remedy.rstrip(".") + why) if why else finding
+                allowed = exceptable(rule) and (self.terms is None or self.terms.allow(rule))
+                yield replace(_more(finding, why), excusable=allowed)
 
 
-NONE: Final = Applied()
+_OUT_OF_REACH: Final = (
+    ". The PolicyException {} does not reach this: neither a fact that is not known nor what a grant does not cover "
+    "can be excepted"
+)
+
+
+def _more(finding: Finding, why: str) -> Finding:
+    return replace(finding, remedy=finding.remedy.rstrip(".") + why) if why else finding
 
 
 def of_case(case: Case, terms: Terms) -> Applied:
@@ -227,7 +286,7 @@ def of_case(case: Case, terms: Terms) -> Applied:
     One exception is enough for a rule and none is added to another: of several the one that lasts longest is named.
     """
     if not case.facts.exceptions:
-        return NONE
+        return Applied(terms=terms)
     by_rule: dict[str, Judged] = {}
     idle: dict[str, tuple[Judged, ...]] = {}
     mine = [e for e in case.facts.exceptions if is_for(e, case.kind, case.namespace, case.name)]
@@ -242,7 +301,7 @@ def of_case(case: Case, terms: Terms) -> Applied:
         other = by_rule.get(judged.rule)
         if other is None or (judged.until and other.until and judged.until > other.until):
             by_rule[judged.rule] = judged
-    return Applied(by_rule, idle)
+    return Applied(by_rule, idle, terms)
 
 
 def _approved_first(exception: Parsed[PolicyExceptionSpec]) -> tuple[bool, str]:

@@ -43,6 +43,11 @@ class Action(StrEnum):
 
 
 _RANK = {action: position for position, action in enumerate(Action)}
+WOULD = {
+    Action.DENY: "Under Enforce the job would be refused.",
+    Action.HOLD: "Under Enforce the job would be held.",
+    Action.WARN: "Under Enforce it would be a warning.",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,24 @@ class Finding:
     private: bool = False
     packs: tuple[str, ...] = ()  # all packs that ask for the rule, the strictest first
     exception: str | None = None  # the PolicyException that turned a refusal into this
+    under_enforce: Action | None = None  # what it would do if every label and policy were at Enforce; None: the same
+    # An exception from the rule can be asked for, and none is in force.
+    excusable: bool = field(default=False, compare=False)
+
+    @property
+    def enforced(self) -> Action:
+        """What it would do if every label and policy were at Enforce."""
+        return self.under_enforce or self.action
+
+    @property
+    def softened(self) -> bool:
+        """True when only a mode keeps it from doing more than it does."""
+        return self.enforced.rank > self.action.rank
+
+    @property
+    def would(self) -> str:
+        """What it would do under Enforce, as a sentence; empty where it does that already."""
+        return WOULD[self.enforced] if self.softened else ""
 
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""
@@ -72,13 +95,15 @@ class Finding:
         accepted = f" Accepted for a while by the PolicyException {self.exception}." if self.exception else ""
         end = "" if self.message.endswith("?") and not law else "."
         found = f"{self.rule}: {self.path}: {self.message.rstrip('.')}{law}{end}{accepted}"
-        return f"{found} To fix it: {self.remedy.rstrip('.')}."
+        would = f" {self.would}" if self.softened else ""
+        return f"{found}{would} To fix it: {self.remedy.rstrip('.')}."
 
     def as_dict(self) -> dict[str, Any]:
         """For status, JSON and audit; texts are cut to what a status can hold."""
         out: dict[str, Any] = {
             "rule": self.rule,
             "action": self.action.value,
+            **({"enforced": self.enforced.value} if self.softened else {}),
             "reason": self.reason.value,
             "path": _cut(self.path, PATH_MAX),
             "message": _cut(self.message, TEXT_MAX),

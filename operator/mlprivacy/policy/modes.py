@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from mlprivacy.policy.rule import Rule
 
 _ORDER: tuple[Mode, ...] = ("Audit", "Warn", "Enforce")
 _LABEL: Mapping[str, Mode] = {"audit": "Audit", "warn": "Warn", "enforce": "Enforce"}
+LEVELS: tuple[str, ...] = tuple(_LABEL)  # of the namespace label, softest first
 
 
 def ceiling_of(labels: Mapping[str, str] | None) -> Mode | None:
@@ -36,8 +37,40 @@ def softer(one: Mode, two: Mode) -> Mode:
 
 
 def selects(policy: PrivacyPolicySpec, labels: Mapping[str, str]) -> bool:
-    """True when the policy's selector matches these namespace labels."""
+    """True when the policy holds in a namespace with these labels: it names the label's level, or a softer one.
+
+    Raising the level of a namespace is free, so it must never take the namespace out of a policy.
+    """
+    return any(_matches(policy, step) for step in _steps(labels))
+
+
+def selections(
+    policies: Sequence[Parsed[PrivacyPolicySpec]], labels: Mapping[str, str]
+) -> tuple[tuple[Parsed[PrivacyPolicySpec], ...], tuple[tuple[Parsed[PrivacyPolicySpec], ...], ...]]:
+    """The policies that select these very labels, and those that would at each softer level that a selector names.
+
+    The latter are added to the former and stand in for nothing: what holds at a level by itself, the defaults where no
+    policy selects it, holds there as well.
+    """
+    own, *below = [tuple(p for p in policies if p.spec is not None and _matches(p.spec, s)) for s in _steps(labels)]
+    return own, tuple(group for group in below if any(_names_a_level(p) for p in group))
+
+
+def _steps(labels: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The labels, then as they would be at each softer level. A junk value is stricter than each level."""
+    yield labels
+    written = labels.get(LABEL_ENFORCE)
+    if written is not None:
+        for level in LEVELS[: LEVELS.index(written) if written in LEVELS else None]:
+            yield {**labels, LABEL_ENFORCE: level}
+
+
+def _matches(policy: PrivacyPolicySpec, labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in policy.namespace_selector.match_labels.items())
+
+
+def _names_a_level(policy: Parsed[PrivacyPolicySpec]) -> bool:
+    return policy.spec is not None and LABEL_ENFORCE in policy.spec.namespace_selector.match_labels
 
 
 @dataclass(frozen=True)
@@ -70,19 +103,27 @@ class Regime:
         softens it. A policy that does not ask for a rule says nothing about it.
         """
         best: tuple[Action, str | None] | None = None
+        for base, mode, policy in self._said(rule, now):
+            action = self._softened(base, mode)
+            if best is None or action.rank > best[0].rank:
+                best = (action, policy)
+        return best or (self._softened(rule.action, self.ceiling), None)
+
+    def enforced(self, rule: Rule, now: datetime) -> Action:
+        """What a breach of ``rule`` would do if every label and policy were at Enforce."""
+        return max((base for base, _, _ in self._said(rule, now)), key=lambda a: a.rank, default=rule.action)
+
+    def _said(self, rule: Rule, now: datetime) -> Iterator[tuple[Action, Mode, str | None]]:
+        """What each policy, and the baseline, makes of a breach: the action, the mode that softens it, the policy."""
         if self.baseline is not None and (asked := self._asked(rule, (), now)) is not None:
-            best = (self._softened(asked, self.baseline), None)
+            yield asked, self.baseline, None
         for policy in self.policies:
             if policy.spec is None:
                 continue
             override = next((o.action for o in policy.spec.rules if o.id == rule.id), None)
             base = Action(override) if override else self._asked(rule, [ref.name for ref in policy.spec.packs], now)
-            if base is None:
-                continue
-            action = self._softened(base, softer(policy.spec.mode, self.ceiling))
-            if best is None or action.rank > best[0].rank:
-                best = (action, policy.name)
-        return best or (self._softened(rule.action, self.ceiling), None)
+            if base is not None:
+                yield base, softer(policy.spec.mode, self.ceiling), policy.name
 
     def _asked(self, rule: Rule, names: Iterable[str], now: datetime) -> Action | None:
         """The strictest action among the baseline and these packs, None when none of them asks for the rule."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlprivacy.policy.durations import parse_duration
 from mlprivacy.policy.rule import Parameter, ParameterValue, Rule
+
+_WHOLE = re.compile(r"\+?[0-9]{1,18}")
+_DECIMAL = re.compile(r"\+?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,13 @@ def read_parameter(parameter: Parameter, raw: int | str) -> ParameterValue:
     text = str(raw).strip()
     match parameter.type:
         case "int":
+            if _WHOLE.fullmatch(text) is None:
+                raise ValueError(f"{text!r} is not a whole number of zero or more")
             return int(text)
         case "float":
-            value = float(text)
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{text} is not a finite number of zero or more")
-            return value
+            if _DECIMAL.fullmatch(text) is None or not float(text) < float("inf"):
+                raise ValueError(f"{text!r} is not a finite number of zero or more")
+            return float(text)
         case "bool":
             if text.lower() not in ("true", "false"):
                 raise ValueError(f"{text!r} is neither true nor false")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from mlprivacy.api.base import FieldError
+from mlprivacy.api.names import LABEL_ENFORCE
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.exceptions import why_not_exceptable
+from mlprivacy.policy.modes import LEVELS
 from mlprivacy.policy.packs import Shelf, built_in_shelf
 from mlprivacy.policy.parameters import merge
 from mlprivacy.policy.rules import all_rules, rules_by_id
+from mlprivacy.policy.suggest import instead
 
 
 def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None = None) -> tuple[FieldError, ...]:
@@ -17,12 +20,24 @@ def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None
 
     ``expressions`` are those of its custom rules that can not be compiled, with the reason.
     """
-    known = ", ".join(sorted(rules_by_id()))
     errors = [
-        FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule;{_meant(override.id)} choose among {known}")
+        FieldError(f"spec.rules[{index}].id", f"{override.id} is no rule; {instead(override.id, rules_by_id())}")
         for index, override in enumerate(spec.rules)
         if override.id not in rules_by_id()
     ]
+    errors += [
+        FieldError(f"spec.exceptions.allow[{index}]", why)
+        for index, rule in enumerate(spec.exceptions.allow or ())
+        if (why := why_not_exceptable(rule)) is not None
+    ]
+    level = spec.namespace_selector.match_labels.get(LABEL_ENFORCE)
+    if level is not None and level not in LEVELS:
+        errors.append(
+            FieldError(
+                f"spec.namespaceSelector.matchLabels[{LABEL_ENFORCE}]",
+                f"{level} is no level, so it selects no namespace; {instead(level, LEVELS)}",
+            )
+        )
     _, bad = merge(all_rules(), [dict(spec.parameters)])
     for problem in bad:
         names = [f"{rule.id}.{p.name}" for rule in all_rules() for p in rule.parameters]
@@ -31,7 +46,7 @@ def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None
         errors.append(
             FieldError(
                 f"spec.parameters[{problem.name[:80]}]",
-                problem.why if known_here else f"{problem.why}; choose among {', '.join(sorted(same_rule))}",
+                problem.why if known_here else f"{problem.why}; {instead(problem.name, same_rule)}",
             )
         )
     errors += [
@@ -42,11 +57,6 @@ def policy_errors(spec: PrivacyPolicySpec, expressions: Mapping[str, str] | None
     return tuple(errors)
 
 
-def _meant(rule: str) -> str:
-    close = difflib.get_close_matches(rule, rules_by_id(), n=1)
-    return f" did you mean {close[0]}?" if close else ""
-
-
 def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tuple[FieldError, ...]:
     """What can be mended without changing the policy (a pack may be installed later), and holds jobs until then."""
     there = built_in_shelf() if shelf is None else shelf
@@ -54,14 +64,11 @@ def policy_warnings(spec: PrivacyPolicySpec, shelf: Shelf | None = None) -> tupl
     for index, ref in enumerate(spec.packs):
         if ref.name in there.packs:
             continue
-        known = ", ".join(sorted(there.packs))
-        close = difflib.get_close_matches(ref.name, there.packs, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
         why = (
             f"the pack {ref.name} can not be used ({there.bad[ref.name]}); jobs under this policy hold until it can"
             if ref.name in there.bad
-            else f"the pack {ref.name} is not installed (there are: {known}{meant}); jobs under this policy hold until "
-            "it is"
+            else f"the pack {ref.name} is not installed, so jobs under this policy hold until it is; "
+            f"{instead(ref.name, there.packs)}"
         )
         found.append(FieldError(f"spec.packs[{index}].name", why))
     return tuple(found)

@@ -91,6 +91,11 @@ def missing(
     return Raised(path, message, remedy, reason=reason, hold=True, private=private)
 
 
+def owed(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
+    """A statement that people owe: Hold, until they make it or an exception accepts the risk of going without."""
+    return Raised(path, message, remedy, reason=Reason.STATEMENT_MISSING, hold=True, private=private)
+
+
 def record(path: str, message: str, remedy: str | None = None, *, private: bool = False) -> Raised:
     """What a rule of action Evidence writes down; it says nothing against the job."""
     return Raised(path, message, remedy, reason=Reason.RECORDED, private=private)

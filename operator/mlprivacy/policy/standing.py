@@ -14,7 +14,7 @@ from mlprivacy.api.reasons import Reason
 from mlprivacy.policy import custom, exceptions
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Dependency
-from mlprivacy.policy.modes import Regime, ceiling_of, selects, strictest
+from mlprivacy.policy.modes import Regime, ceiling_of, selections, selects, strictest
 from mlprivacy.policy.packs import BASELINE, Pack, built_in_packs
 from mlprivacy.policy.parameters import BadParameter, strictest_of
 from mlprivacy.policy.rule import ParameterValue, Raised, Rule, missing
@@ -29,6 +29,7 @@ class Voice(NamedTuple):
     """What one rule says of a breach: the action, the policy that gives it, the packs that ask, whom they cite."""
 
     action: Action
+    enforced: Action  # the action before any mode softens it
     policy: str | None
     packs: tuple[str, ...]  # the strictest first
     citations: tuple[str, ...]
@@ -76,6 +77,7 @@ def _voice(rule: Rule, packs: Iterable[Pack], regime: Regime | None, now: dateti
     action, policy = regime.action(rule, now) if regime else (min(rule.action, Action.WARN, key=lambda a: a.rank), None)
     return Voice(
         action=action,
+        enforced=regime.enforced(rule, now) if regime else rule.action,
         policy=policy,
         packs=tuple(name for name, _ in asking),
         citations=tuple(dict.fromkeys(c for _, line in asking for c in line.citations)) or rule.citations,
@@ -179,10 +181,11 @@ def _regime(namespace: str, data: Iterable[str], facts: Facts) -> tuple[Regime |
     bare: list[Mode | None] = []
     groups: dict[tuple[str, ...], tuple[Parsed[PrivacyPolicySpec], ...]] = {}
     for labels in everywhere:
-        here = tuple(p for p in policies if p.spec is not None and labels is not None and selects(p.spec, labels))
+        here, softer = selections(policies, labels) if labels is not None else ((), ())
         label = ceiling_of(labels)
         if here or label is not None:
             groups[tuple(p.name for p in here)] = here
+        groups |= {tuple(p.name for p in group): group for group in softer}
         if not here:
             bare.append(label)
     return Regime(ceiling, tuple(policies), strictest(bare), tuple(groups.values()), facts.packs), problems

@@ -149,6 +149,7 @@ def _result(finding: Finding, limits: _Limits) -> dict[str, Any]:
     result = result_of(finding)
     properties = {
         "action": finding.action.value,
+        "enforced": finding.enforced.value if finding.softened else "",
         "reason": finding.reason.value,
         "path": bounded(finding.path, limits.path),
         "remedy": bounded(remedy, limits.remedy),

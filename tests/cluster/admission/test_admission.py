@@ -168,7 +168,7 @@ def test_a_policy_with_an_unknown_rule_is_refused(lab) -> None:
 
     refused = lab.cluster.apply(policy, check=False)
 
-    assert "spec.rules[0].id: purpose-limitations is no rule; choose among" in refused.stderr
+    assert "spec.rules[0].id: purpose-limitations is no rule; did you mean purpose-limitation?" in refused.stderr
 
 
 def test_a_custom_rule_is_compiled_when_it_is_applied_and_refuses_jobs_from_then_on(lab, job) -> None:

@@ -91,9 +91,46 @@ def test_a_custom_rule_suspends_what_breaks_it_and_one_that_explodes_holds(world
         job = suspended(world)
         assert ("custom/own", "Hold", "FactMissing") in findings(job)
         assert world.condition(job, "Accepted")["status"] == "Unknown"
+        told = world.cluster.get("privacypolicies.mlprivacy.dev", f"own-{world.mark}")
+        assert world.condition(told, "CustomRulesWork")["reason"] == "CustomRuleFails"
+        assert (world.condition(told, "Ready")["status"], world.condition(told, "Stalled")["status"]) == (
+            "False",
+            "True",
+        )
+        assert f"It selects 1 governed namespace: {world.namespace}." in world.condition(told, "Accepted")["message"]
     finally:
         world.cluster.kubectl("delete", "privacypolicies.mlprivacy.dev", f"own-{world.mark}", "--wait=false")
     world.running(attempt=3)
+
+
+def test_raising_a_label_takes_no_namespace_out_of_a_policy_that_names_a_level(worlds):
+    """Raising is free to whoever may label namespaces; what the softer level was told it would refuse is refused."""
+    world = worlds("audit")
+    world.data()
+    selector = {"mlprivacy.dev/enforce": "audit", "kubernetes.io/metadata.name": world.namespace}
+    rule = {"id": "own", "expression": "job.spec.trials > 1", "message": "Not as it is."}
+    policy = {
+        "apiVersion": "mlprivacy.dev/v1alpha1",
+        "kind": "PrivacyPolicy",
+        "metadata": {"name": f"level-{world.mark}"},
+        "spec": {"namespaceSelector": {"matchLabels": selector}, "custom": [rule]},
+    }
+
+    def said(job):
+        return [
+            (f["action"], f.get("enforced")) for f in job["status"]["decision"]["findings"] if f["rule"] == "custom/own"
+        ]
+
+    world.apply(policy)
+    try:
+        world.apply(world.training_job())
+        job = world.started()
+        assert said(job) == [("Evidence", "Deny")]
+        world.cluster.kubectl("label", "--overwrite", "namespace", world.namespace, "mlprivacy.dev/enforce=enforce")
+        job = suspended(world)
+        assert said(job) == [("Deny", None)]
+    finally:
+        world.cluster.kubectl("delete", "privacypolicies.mlprivacy.dev", policy["metadata"]["name"], "--wait=false")
 
 
 def test_a_grant_that_expires_by_time_suspends_without_any_event(worlds):

@@ -258,7 +258,10 @@ def test_a_revoked_one_suspends_and_each_attempt_counts_once(stack, office):
     office.set(name, approved=False)
     job = office.world.until("Suspended", "True", "NoLongerAllowed")
     assert office.world.condition(job, "Accepted")["status"] == "False"
-    assert "mlprivacy.dev/approved-by" not in office.state(name, "WaitingForApproval")["metadata"]["annotations"]
+    revoked = office.state(name, "Revoked")
+    assert "mlprivacy.dev/approved-by" not in revoked["metadata"]["annotations"]
+    assert revoked["metadata"]["annotations"]["mlprivacy.dev/revoked-by"] == OFFICER
+    assert office.world.condition(revoked, "Ready")["message"].startswith(f"{OFFICER} revoked it at 20")
 
     office.set(name, approved=True)
     office.world.running(attempt=2)

@@ -74,6 +74,14 @@ class World:
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         return {text: "at 1:4: Syntax error" for text in texts if text == "1 +"}
 
+    async def expression_trial(self, texts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        return {text: {"TrainingJob": "no such key"} for text in texts if "misspelt" in text}
+
+    def governed(self) -> Mapping[str, Mapping[str, str]]:
+        names = [o["metadata"]["name"] for o in self.objects if o["kind"] == "Namespace"]
+        found = {name: self.labels(name) or {} for name in names}
+        return {name: labels for name, labels in found.items() if "mlprivacy.dev/enforce" in labels}
+
     def packs(self) -> Shelf:
         return ObjectLookup(self.objects).packs()
 

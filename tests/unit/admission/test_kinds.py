@@ -1,6 +1,7 @@
 """/validate/kinds: refusals help, holds warn, updates are judged by what they change, strangers learn nothing."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ async def test_a_refusal_has_a_few_lines_and_counts_the_rest(world) -> None:
 
     assert lines[0] == "TrainingJob diagnosis is refused."
     assert len(lines) == 7
-    assert lines[-1] == "and 4 more"
+    assert lines[-1] == "and 4 more; `mlprivacy check FILE` shows all"
 
 
 async def test_a_reference_that_does_not_resolve_is_a_warning(world) -> None:
@@ -315,7 +316,7 @@ async def test_a_foreign_kind_is_refused(world) -> None:
     ("spec", "words"),
     [
         ({"rule": "egress"}, "spec.rule: the rule egress knows no exception"),
-        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; choose among"),
+        ({"rule": "dp-requird"}, "spec.rule: dp-requird is no rule; did you mean dp-required? There are: "),
         ({"workload": {"kind": "TrainingJob", "namespace": "research", "name": "*"}}, "spec.workload.name: "),
         ({"expiresAt": "soon"}, "spec.expiresAt: "),
     ],
@@ -333,3 +334,86 @@ async def test_an_exception_that_does_not_count_now_is_warned_of(world, end) -> 
 
     assert answer["allowed"]
     assert "spec.expiresAt" in answer["warnings"][0]
+
+
+# --- what is told so that it can be acted upon ------------------------------------------------------------------------
+
+
+async def test_a_remedy_is_never_cut_where_it_is_to_be_copied(world) -> None:
+    """The digest of an assessment stands at the end of a long sentence."""
+    world.get("PrivacyPolicy", "eu")["spec"]["rules"] = [{"id": "impact-assessment", "action": "Deny"}]
+
+    answer = await world.ask(KINDS, world.job())
+
+    assert answer["allowed"]
+    assert all(len(text) <= 250 for text in answer["warnings"])
+    assert any(re.search(r"digest: sha256:[0-9a-f]{64},", text) for text in answer["warnings"]), answer["warnings"]
+    assert "nothing runs until people act" in answer["warnings"][0]
+
+
+async def test_a_refusal_says_what_would_hold_it_then_and_that_an_exception_can_be_asked_for(world) -> None:
+    world.get("PrivacyPolicy", "eu")["spec"]["rules"] = [{"id": "impact-assessment", "action": "Deny"}]
+
+    told = (await world.ask(KINDS, wrong_purpose(world.job())))["status"]["message"].splitlines()
+
+    assert "It would then be held: impact-assessment (spec.impactAssessment); `mlprivacy check FILE` shows all" in told
+    assert told[-1].startswith("A PolicyException can be asked for from ")
+    assert "purpose-limitation" in told[-1]
+
+
+async def test_a_softer_mode_says_what_enforce_would_do(world) -> None:
+    for name in ("clinic", "research"):
+        world.get("Namespace", name)["metadata"]["labels"]["mlprivacy.dev/enforce"] = "warn"
+
+    answer = await world.ask(KINDS, wrong_purpose(world.job()))
+
+    assert any("Under Enforce the job would be refused." in text for text in answer["warnings"]), answer["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"namespaceSelector": {"matchLabels": {"mlprivacy.dev/enforce": "Audit"}}}, "Audit is no level"),
+        (
+            {"exceptions": {"allow": ["dp-requird"]}},
+            "spec.exceptions.allow[0]: dp-requird is no rule; did you mean dp",
+        ),
+        (
+            {"exceptions": {"allow": ["egress"]}},
+            "spec.exceptions.allow[0]: the rule egress knows no exception;",
+        ),
+        ({"rules": [{"id": "dp-requird", "action": "Warn"}]}, "dp-requird is no rule; did you mean dp-required?"),
+        ({"parameters": {"audit-retention.minimumDays": "-10"}}, "'-10' is not a whole number of zero or more"),
+        ({"parameters": {"audit-retention.minimumDays": "many"}}, "'many' is not a whole number of zero or more"),
+    ],
+)
+async def test_a_policy_that_can_never_mean_what_it_says_is_refused(world, spec, words) -> None:
+    answer = await world.ask(KINDS, changed(world.get("PrivacyPolicy", "eu"), **spec))
+
+    assert words in answer["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"packs": [{"name": "us-hippa"}]}, "did you mean us-hipaa?"),
+        ({"namespaceSelector": {"matchLabels": {"mlprivacy.dev/region": "moon"}}}, "selects no governed namespace"),
+        (
+            {"custom": [{"id": "own", "expression": "misspelt", "message": "No."}]},
+            "on a sample TrainingJob that has",
+        ),
+    ],
+)
+async def test_a_policy_that_will_not_do_what_was_meant_is_warned_of(world, spec, words) -> None:
+    answer = await world.ask(KINDS, changed(world.get("PrivacyPolicy", "eu"), **spec))
+
+    assert answer["allowed"]
+    assert any(words in text for text in answer["warnings"]), answer["warnings"]
+
+
+async def test_an_end_that_the_policies_do_not_allow_is_warned_of_with_the_latest_one_that_counts(world) -> None:
+    asked = exception(expiresAt="2026-12-01T00:00:00Z", made="2026-06-01T00:00:00Z")
+
+    (warning,) = (await world.ask(KINDS, asked))["warnings"]
+
+    assert "Write 2026-07-01T00:00:00Z at the latest" in warning

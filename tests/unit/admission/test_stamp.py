@@ -107,6 +107,7 @@ async def test_other_kinds_are_not_stamped(world) -> None:
 
 
 APPROVED = "mlprivacy.dev/approved-by"
+REVOKED_BY, REVOKED_AT = "mlprivacy.dev/revoked-by", "mlprivacy.dev/revoked-at"
 
 
 def asked_for(*, approved: bool = False, **annotations: str) -> dict[str, Any]:
@@ -144,7 +145,30 @@ async def test_the_approver_goes_with_the_approval(world, apply_patch) -> None:
     stamps = {REQUESTED: "erik", APPROVED: "olga"}
     old, new = asked_for(approved=True, **stamps), asked_for(approved=False, **stamps)
 
-    assert APPROVED not in annotations(apply_patch(new, await world.ask(STAMP, new, old, user="oscar")))
+    found = annotations(apply_patch(new, await world.ask(STAMP, new, old, user="oscar")))
+
+    assert APPROVED not in found
+    assert (found[REVOKED_BY], found[REVOKED_AT]) == ("oscar", "2026-06-01T00:00:00Z")
+
+
+async def test_who_revoked_it_stays_until_it_is_approved_again(world, apply_patch) -> None:
+    revoked = {REVOKED_BY: "oscar", REVOKED_AT: "2026-05-01T00:00:00Z"}
+    old = asked_for(**{REQUESTED: "erik"}, **revoked)
+    later, again = asked_for(**{REQUESTED: "erik"}), asked_for(approved=True, **{REQUESTED: "erik"}, **revoked)
+    later["spec"]["reason"] = "Another one."
+
+    kept = annotations(apply_patch(later, await world.ask(STAMP, later, old, user="erik")))
+    gone = annotations(apply_patch(again, await world.ask(STAMP, again, old, user="olga")))
+
+    assert {key: kept[key] for key in revoked} == revoked
+    assert not revoked.keys() & gone.keys()
+
+
+@pytest.mark.parametrize("key", ["mlprivacy.dev/revoked-by", "mlprivacy.dev/revoked-at"])
+async def test_nobody_says_themselves_that_it_was_revoked(world, apply_patch, key) -> None:
+    old, new = asked_for(**{REQUESTED: "erik"}), asked_for(**{REQUESTED: "erik", key: "olga"})
+
+    assert key not in annotations(apply_patch(new, await world.ask(STAMP, new, old, user="erik")))
 
 
 async def test_an_approval_of_before_the_stamps_gets_none(world, apply_patch) -> None:

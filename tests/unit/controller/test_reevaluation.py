@@ -230,8 +230,12 @@ CASES: dict[str, tuple[Callable[[Stage], object], tuple[str, ...]]] = {
     "a policy for a namespace that is not governed": (put(policy("wild", namespaceSelector=selecting("outside"))), ()),
     "a policy for all": (put(policy("all")), GOVERNED),
     "a policy by label": (
-        put(policy("by-label", namespaceSelector={"matchLabels": {"mlprivacy.dev/enforce": "warn"}})),
+        put(policy("by-label", namespaceSelector={"matchLabels": {"mlprivacy.dev/region": "moon"}})),
         (),
+    ),
+    "a policy by a level, for that and each stricter one": (
+        put(policy("by-level", namespaceSelector={"matchLabels": {"mlprivacy.dev/enforce": "warn"}})),
+        GOVERNED,
     ),
     "a policy that can not be read": (put(policy("bad", mode="Sometimes")), GOVERNED),
     "a custom rule": (put(change(SHOP_POLICY, "spec.custom[0].expression", "1 == 1")), ("alice", "bob")),

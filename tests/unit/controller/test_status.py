@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import NOW, decide, only, training_job
+from builders import NOW, change, decide, finding, only, policy, training_job
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -127,3 +127,22 @@ def test_no_finding_is_too_large_for_the_schema(findings, message):
     outcome = Outcome(Phase.REFUSED, Reason.REFUSED, message, receipt="r" * 500)
     written = {k: v for k, v in status(decision, outcome).items() if v is not None}
     assert list(schema().iter_errors(json.loads(json.dumps(written)))) == []
+
+
+def test_a_rule_that_a_policy_only_records_is_no_finding_against_the_job():
+    """AllowedWithFindings is for what a mode softens, and under Enforce nothing is softened."""
+    lenient = policy(packs=[], rules=[{"id": "dp-required", "action": "Evidence"}])
+    decision = decide(change(training_job(), "spec.privacy.epsilon", 5), lenient)
+    assert finding(decision, "dp-required").action is Action.EVIDENCE
+    assert conditions(status(decision, Outcome(Phase.RUNNING, Reason.ATTEMPT_RUNNING)))["Accepted"] == "True/Allowed"
+
+
+def test_what_audit_lets_pass_says_what_enforce_would_do_and_how_much_is_not_shown():
+    many = {f"field{i}": True for i in range(6)}
+    job = change(training_job(), "spec.template.spec", training_job()["spec"]["template"]["spec"] | many)
+    written = status(decide(job, policy(mode="Audit")), Outcome(Phase.RUNNING, Reason.ATTEMPT_RUNNING))
+    accepted = next(c for c in written["conditions"] if c["type"] == "Accepted")
+    assert accepted["reason"] == "AllowedWithFindings"
+    assert "Under Enforce the job would be refused." in accepted["message"]
+    assert "And 2 more; see status.decision.findings." in accepted["message"]
+    assert {(f["action"], f["enforced"]) for f in written["decision"]["findings"]} == {("Evidence", "Deny")}

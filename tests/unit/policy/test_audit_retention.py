@@ -27,7 +27,7 @@ def test_fewer_days_are_refused(days):
 def test_a_promise_that_is_not_known_holds():
     decision = decide(training_job(), ON)
     found = finding(decision, "audit-retention")
-    assert (decision.verdict, found.reason) == (Verdict.HOLD, Reason.FACT_MISSING)
+    assert (decision.verdict, found.reason) == (Verdict.HOLD, Reason.STATEMENT_MISSING)
     assert "audit.retentionDays" in found.remedy
 
 

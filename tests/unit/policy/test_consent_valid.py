@@ -55,14 +55,17 @@ def test_a_withdrawn_scope_is_refused():
 def test_consent_to_inference_is_not_consent_to_training():
     found = finding(decide(training_job(), consent_scope(processing=["Inference"])), "consent-valid")
     assert (found.action, found.path) == (Action.DENY, NAME)
-    assert found.remedy == "use a consent scope whose processing lists Training"
+    assert found.remedy == (
+        "ask the data owner of clinic to ask people and to set consentScope of the use to one whose processing lists "
+        "Training"
+    )
     assert decide(training_job(), consent_scope(processing=["Inference", "Training"])).verdict is Verdict.ALLOW
 
 
 def test_a_purpose_people_did_not_agree_to_is_refused():
     found = finding(decide(training_job(), consent_scope(purposes=["train_ai_system.vision"])), "consent-valid")
     assert (found.action, found.path) == (Action.DENY, "spec.purpose")
-    assert found.remedy == "use a purpose that people agreed to"
+    assert found.remedy.startswith("set spec.purpose to one of these, or ask the data owner of clinic to ask people")
 
 
 def test_a_class_people_did_not_agree_to_is_refused_until_it_is_left_out():

@@ -44,7 +44,7 @@ def test_without_identifiers_and_by_the_owner_s_word_it_passes():
 
 def test_what_no_class_can_show_is_not_known_without_the_owner_s_word():
     held = found(*world())
-    assert (held.action, held.reason, held.private) == (Action.HOLD, Reason.FACT_MISSING, True)
+    assert (held.action, held.reason, held.private) == (Action.HOLD, Reason.STATEMENT_MISSING, True)
     assert all(item in held.message for item in WITHOUT_A_KEY)
     assert "too wide" not in held.message
 

@@ -27,7 +27,10 @@ def test_enough_of_it_passes():
 def test_no_promise_is_refused():
     found = finding(decide(without(training_job(), "spec.privacy")), "dp-required")
     assert (found.action, found.path) == (Action.DENY, "spec.privacy")
-    assert found.remedy == "set spec.privacy with mechanism DPSGD and epsilon at most 4"
+    assert found.remedy == (
+        "set spec.privacy with mechanism: DPSGD, epsilon at most 4, delta at most 5e-08, batchSize, epochs and "
+        "maxGradNorm"
+    )
 
 
 def test_the_mechanism_none_is_no_promise():

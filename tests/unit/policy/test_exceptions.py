@@ -262,12 +262,71 @@ def test_it_is_refused_when_it_is_made():
 
 
 @pytest.mark.parametrize(
-    ("end", "word"), [("2026-05-01T00:00:00Z", "is over"), ("9999-12-31T23:59:59Z", "further away")], ids=str
+    ("end", "word"), [("2026-05-01T00:00:00Z", "is over"), ("9999-12-31T23:59:59Z", "is too late")], ids=str
 )
 def test_absurd_dates_are_warned_of_when_it_is_made(end, word):
-    spec = facts_of([exception(expiresAt=end)]).exceptions[0].spec
-    assert word in exception_warnings(spec, NOW)[0].message
-    assert exception_warnings(facts_of([exception()]).exceptions[0].spec, NOW) == ()
+    assert word in exception_warnings(facts_of([exception(expiresAt=end)]).exceptions[0], NOW)[0].message
+    assert exception_warnings(facts_of([exception()]).exceptions[0], NOW) == ()
+
+
+def test_an_end_beyond_the_policies_bound_is_warned_of_with_the_latest_that_counts():
+    late = facts_of([exception(expiresAt="2027-01-01T00:00:00Z")]).exceptions[0]
+    (warning,) = exception_warnings(late, NOW, terms_of(()))
+    assert "Write 2026-06-24T12:00:00Z at the latest: the policies in force let one last 30d" in warning.message
+    assert decided(BREACH_OF_DP, exception(expiresAt="2026-06-24T12:00:00Z")).verdict is Verdict.ALLOW
+
+
+def test_a_rule_that_a_policy_does_not_list_is_warned_of():
+    terms = terms_of([[facts_of([policy(exceptions={"allow": ["minimisation"]})]).policies[0]]])
+    (warning,) = exception_warnings(facts_of([exception()]).exceptions[0], NOW, terms)
+    assert (warning.path, "allows no exception from dp-required" in warning.message) == ("spec.rule", True)
+
+
+# -- what people owe ---------------------------------------------------------------------------------------------------
+
+OWED = policy(packs=[], rules=[{"id": "impact-assessment", "action": "Deny"}])
+ASSESSMENT = exception("visits-pia", rule="impact-assessment")
+
+
+def test_a_statement_that_people_owe_can_be_done_without_for_a_while():
+    held = decide(training_job(), OWED)
+    assert (held.verdict, finding(held, "impact-assessment").reason) == (Verdict.HOLD, Reason.STATEMENT_MISSING)
+    let = decide(training_job(), OWED, ASSESSMENT)
+    assert (let.verdict, let.exceptions) == (Verdict.ALLOW, ("visits-pia",))
+    assert finding(let, "impact-assessment").action is Action.WARN
+    assert decide(training_job(), OWED, ASSESSMENT, now=LATER).verdict is Verdict.HOLD
+
+
+def test_an_exception_does_not_reach_a_fact_that_is_not_known_and_the_finding_says_so():
+    trained = policy(packs=[], rules=[{"id": "trained-personnel", "action": "Deny"}])
+    held = decide(training_job(), trained, exception("visits-staff", rule="trained-personnel"))
+    assert (held.verdict, held.exceptions) == (Verdict.HOLD, ())
+    assert "The PolicyException visits-staff does not reach this" in finding(held, "trained-personnel").remedy
+
+
+@pytest.mark.parametrize("rule", sorted(NEVER))
+def test_what_can_not_be_excepted_is_refused_with_a_sentence(rule):
+    (error,) = exception_errors(facts_of([exception(rule=rule)]).exceptions[0].spec)
+    assert error.message.startswith(f"the rule {rule} knows no exception; neither do ")
+    assert f" {rule}," not in error.message.split(";")[1]
+
+
+def test_one_that_was_approved_once_says_who_revoked_it_and_when():
+    taken_back = exception(approved=False, approved_by=None)
+    taken_back["metadata"]["annotations"] |= {
+        "mlprivacy.dev/revoked-by": "erin",
+        "mlprivacy.dev/revoked-at": "2026-05-30T08:00:00Z",
+    }
+    judged = judge(facts_of([taken_back]).exceptions[0], NOW, terms_of(()))
+    assert (judged.reason, judged.in_force) == (Reason.REVOKED, False)
+    assert judged.sentence == "erin revoked it at 2026-05-30T08:00:00Z"
+
+
+def test_a_softer_mode_says_what_the_exception_makes_of_it_under_enforce():
+    audit = policy(packs=[], mode="Audit")
+    assert finding(decide(BREACH_OF_DP, audit), "dp-required").enforced is Action.DENY
+    excepted = decide(BREACH_OF_DP, audit, exception())
+    assert (finding(excepted, "dp-required").enforced, excepted.exceptions) == (Action.WARN, ())
 
 
 # -- properties --------------------------------------------------------------------------------------------------------

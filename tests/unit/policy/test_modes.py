@@ -32,6 +32,12 @@ DECLARED = {"special-category.minimumAssurance": "Declared"}
 # A job in the data's own namespace that breaks one rule: nothing else is found.
 BAD = training_job(namespace="clinic", datasets=[asked(namespace="clinic")], assurance="Gated")
 FOREIGN = training_job(assurance="Gated")
+JOB = training_job()
+NONE = ["PrivacyPolicy/eu"]
+
+
+def packs_of(decision):
+    return {pack for found in decision.findings for pack in found.packs}
 
 
 def rank(mode: str) -> int:
@@ -212,3 +218,45 @@ def test_a_job_in_a_namespace_softer_than_the_datas_holds_until_it_is_labelled_a
     assert (softer.verdict, found.reason) == (Verdict.HOLD, Reason.NAMESPACE_TOO_SOFT)
     assert "--overwrite namespace research mlprivacy.dev/enforce=enforce" in found.remedy
     assert decide(training_job(), modes={"research": "enforce", "clinic": "enforce"}).verdict is Verdict.ALLOW
+
+
+# -- selectors that name a level ---------------------------------------------------------------------------------------
+
+LABELS = ("audit", "warn", "enforce")
+
+
+def at_level(level, name="by-level", **spec):
+    return policy(name, namespaceSelector={"matchLabels": {"mlprivacy.dev/enforce": level}}, **spec)
+
+
+@pytest.mark.parametrize(("level", "label"), list(itertools.product(LABELS, LABELS)))
+def test_a_policy_that_names_a_level_holds_there_and_at_each_stricter_one(level, label):
+    decision = decide(BAD, at_level(level, packs=[{"name": "us-hipaa"}]), leave_out=NONE, modes={"clinic": label})
+    assert ("us-hipaa" in packs_of(decision)) is (rank(label) >= rank(level))
+
+
+def test_a_softer_level_s_policy_is_added_and_stands_in_for_nothing():
+    """So that one which is selected by a softer level never softens what the stricter one has by itself."""
+    soft = at_level("audit", mode="Audit", parameters=DECLARED, rules=[{"id": "assurance", "action": "Evidence"}])
+    alone, with_it = (decide(BAD, *more, leave_out=NONE, modes={"clinic": "enforce"}) for more in ([], [soft]))
+    assert (with_it.mode, with_it.verdict) == ("Enforce", Verdict.DENY)
+    assert finding(with_it, "assurance").action is finding(alone, "assurance").action is Action.DENY
+    assert "needs assurance Gated" in finding(decide(JOB, soft, leave_out=NONE), "special-category").message
+
+
+@pytest.mark.parametrize("selector", ["audit", "warn", "enforce"])
+def test_raising_a_label_loses_no_finding(selector):
+    """Raising is free to whoever may label namespaces, so it must never take laws away."""
+    laws = at_level(selector, packs=[{"name": "us-hipaa"}, {"name": "eu-gdpr"}], parameters={})
+    found = [
+        {f.rule: f.action.rank for f in decide(BAD, laws, leave_out=NONE, modes={"clinic": label}).findings}
+        for label in LABELS
+    ]
+    for before, after in itertools.pairwise(found):
+        assert all(after[rule] >= action for rule, action in before.items())
+
+
+def test_a_value_that_is_no_level_selects_what_it_always_did():
+    odd = at_level("Audit", packs=[{"name": "us-hipaa"}])
+    assert "us-hipaa" in packs_of(decide(BAD, odd, leave_out=NONE, modes={"clinic": "Audit"}))
+    assert "us-hipaa" not in packs_of(decide(BAD, odd, leave_out=NONE, modes={"clinic": "audit"}))

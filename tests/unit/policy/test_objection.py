@@ -62,7 +62,7 @@ def test_for_special_categories_only_a_use_with_a_condition_does():
 @pytest.mark.parametrize("day", ["2026-05-01", "2026-06-02", "2020-01-01"])
 def test_a_look_of_long_ago_and_one_to_come_hold(day):
     found = finding(decided(interest(handling="Excluded", reviewedOn=day)), "objection")
-    assert (found.action, found.reason) == (Action.HOLD, Reason.FACT_MISSING)
+    assert (found.action, found.reason) == (Action.HOLD, Reason.STATEMENT_MISSING)
 
 
 def test_a_look_to_come_is_looked_at_again_when_it_has():

@@ -63,6 +63,8 @@ def test_softer_modes_list_exactly_what_enforce_would_say(seed: int, mode: str) 
     for job in jobs:
         strict, soft = evaluate(job, facts(strict_world, job)), evaluate(job, facts(soft_world, job))
         assert told(by_rules(strict)) == told(by_rules(soft)), job
+        would = {(f.rule, f.path, f.message, f.enforced) for f in by_rules(soft)}
+        assert would == {(f.rule, f.path, f.message, f.action) for f in by_rules(strict)}, job
         refused = {(f.rule, f.path, f.message) for f in by_rules(strict) if f.action.rank >= Action.HOLD.rank}
         for finding in by_rules(soft):
             boundary = finding.action is Action.HOLD  # what no grant covers is access, not policy

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, owed
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -19,7 +19,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     needed = days if isinstance(days, int) else 0
     promised = case.facts.audit_retention_days
     if promised is None:
-        yield missing(
+        yield owed(
             "metadata.namespace",
             f"it is not known for how long the audit log is kept, and {needed} days are needed",
             "ask the platform team to set audit.retentionDays of the chart (offline: --audit-retention-days)",

@@ -1,8 +1,8 @@
 """impact-assessment: sensitive or high-risk processing has a current assessment of this very processing.
 
 Switched on by a pack or a policy. An assessment that is missing, out of date or of something else holds the job and
-never refuses it: it is being made. The digest binds it to purpose, data classes and model, and to nothing else, so that
-a new batch size needs no new assessment.
+never refuses it: it is being made. An exception lets the job run meanwhile. The digest binds the assessment to purpose,
+data classes and model, and to nothing else, so that a new batch size needs no new assessment.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from mlprivacy.api.base import Sensitivity
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.model import Action, Obligation, canonical_digest
-from mlprivacy.policy.rule import Parameter, Raised, Rule, missing
+from mlprivacy.policy.rule import Parameter, Raised, Rule, owed
 
+_EXPIRES = "expiresAt (a moment such as 2029-01-01T00:00:00Z)"
 _ORDER = tuple(Sensitivity)
 
 
@@ -26,25 +27,25 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     said = case.spec.impact_assessment
     expected = expected_digest(case)
     if said is None:
-        yield missing(
+        yield owed(
             "spec.impactAssessment",
             f"{why}, and no impact assessment is named",
-            "assess this processing, then set spec.impactAssessment with the address of the assessment as reference, "
-            f"digest: {expected}, and expiresAt",
+            f"assess this processing, then set spec.impactAssessment with digest: {expected}, reference (the https "
+            f"address of the assessment) and {_EXPIRES}",
         )
         return
     if said.digest != expected:
-        yield missing(
+        yield owed(
             "spec.impactAssessment.digest",
             "the impact assessment is of another purpose, other data classes or another model than this job's",
             f"assess this processing, then set spec.impactAssessment.digest to {expected}",
         )
     ends = end_at(said.expires_at)
     if ends <= case.facts.now:
-        yield missing(
+        yield owed(
             "spec.impactAssessment.expiresAt",
             f"the impact assessment was to be made again by {said.expires_at}, and that moment is past",
-            f"assess this processing anew, then set reference and expiresAt, and digest: {expected}",
+            f"assess this processing anew, then set digest: {expected}, reference and {_EXPIRES}",
         )
     else:
         case.expires(ends)

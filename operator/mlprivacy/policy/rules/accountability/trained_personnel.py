@@ -14,7 +14,7 @@ from mlprivacy.api.names import LABEL_TRAINING_ATTESTATIONS
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.people import attestation_key, end_of_attestation
-from mlprivacy.policy.rule import Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Raised, Rule, breach, missing, owed
 
 PATH = "metadata.annotations[mlprivacy.dev/requested-by]"
 
@@ -30,7 +30,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         )
         return
     if not case.has_attestations:
-        yield missing(
+        yield owed(
             PATH,
             "there is no register of privacy training",
             "ask the privacy office for a ConfigMap in the operator's namespace labelled "
@@ -50,7 +50,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     try:
         ends = end_of_attestation(written)
     except ValueError:
-        yield missing(
+        yield owed(
             PATH,
             f"the attestation of {user} can not be read: {written[:40]!r} is no day",
             f"ask the privacy office to write the last day, YYYY-MM-DD, into {entry}",

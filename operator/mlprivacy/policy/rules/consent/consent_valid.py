@@ -116,14 +116,14 @@ def _covers(
             path,
             f"people agreed to {' and '.join(spec.processing).lower()} under {scope.ref}, not to "
             f"{case.processing.lower()}",
-            f"use a consent scope whose processing lists {case.processing}",
+            _other_scope(case, scope, f"whose processing lists {case.processing}"),
             private=private,
         )
     if not covered_by_any(spec.purposes, case.purpose):
         yield breach(
             "spec.purpose",
             f"people agreed under {scope.ref} to {', '.join(spec.purposes)}, not to {case.purpose}",
-            "use a purpose that people agreed to",
+            f"set spec.purpose to one of these, or {_other_scope(case, scope, f'whose purposes cover {case.purpose}')}",
             private=private,
         )
     uncovered = [c for c in classes if c.spec.sensitivity is not Sensitivity.PUBLIC and c.name not in spec.data_classes]
@@ -131,10 +131,17 @@ def _covers(
         yield breach(
             item.path,
             f"people did not agree under {scope.ref} to the use of {item.name}",
-            "leave it out, or use a consent scope that covers the class",
+            f"leave it out, or {_other_scope(case, scope, f'whose dataClasses list {item.name}')}",
             private=private,
         )
     yield from _fresh(case, scope, path, private=private)
+
+
+def _other_scope(case: Case, scope: Parsed[ConsentScopeSpec], which: str) -> str:
+    """Who can rest the job on another scope: an inference job names its own, of a dataset its owner does."""
+    if case.kind == "InferenceJob":
+        return f"set spec.consentScope to a ConsentScope {which}"
+    return f"ask the data owner of {scope.namespace} to ask people and to set consentScope of the use to one {which}"
 
 
 def _fresh(case: Case, scope: Parsed[ConsentScopeSpec], path: str, *, private: bool) -> Iterator[Raised]:

@@ -11,7 +11,7 @@ from mlprivacy.policy.case import Case, UsedDataset
 from mlprivacy.policy.durations import end_of_day, later, parse_duration
 from mlprivacy.policy.facts import Capability
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing, owed
 from mlprivacy.policy.uses import carrying
 
 
@@ -49,7 +49,8 @@ def _use(case: Case, dataset: UsedDataset, use: Use) -> Iterator[Raised]:
         yield breach(
             path,
             f"{dataset.ref} is used under {use.legal_basis}, and nothing says what is done about people who object",
-            "ask its data owner to set objections in that entry of spec.uses",
+            "ask its data owner to set objections in that entry of spec.uses: handling: Excluded, once people who "
+            "objected are left out of the source, and reviewedOn: YYYY-MM-DD, the day of the last look",
             private=private,
         )
         return
@@ -64,16 +65,26 @@ def _use(case: Case, dataset: UsedDataset, use: Use) -> Iterator[Raised]:
     # A day in the future is no review; one that is over everywhere counts from its end.
     reviewed = end_of_day(stated.reviewed_on)
     due = later(reviewed, parse_duration(case.text("objection", "maxAge")))
-    if due <= case.facts.now or stated.reviewed_on > case.facts.now.date().isoformat():
-        yield missing(
+    if due <= case.facts.now or stated.reviewed_on > _today(case):
+        future = stated.reviewed_on > _today(case)
+        yield owed(
             path,
-            f"objections to the use of {dataset.ref} were last looked at on {stated.reviewed_on}",
-            "ask its data owner to look at them again and to set reviewedOn",
+            f"objections to the use of {dataset.ref} are said to have been looked at on {stated.reviewed_on}, which "
+            "is in the future"
+            if future
+            else f"objections to the use of {dataset.ref} were last looked at on {stated.reviewed_on}, and a look "
+            f"counts for {case.text('objection', 'maxAge')}",
+            f"ask its data owner to {'correct' if future else 'look at them again and to set'} reviewedOn: YYYY-MM-DD, "
+            "the day of the last look",
             private=private,
         )
         case.expires(reviewed - timedelta(days=1))
     else:
         case.expires(due)
+
+
+def _today(case: Case) -> str:
+    return case.facts.now.date().isoformat()
 
 
 RULE = Rule(

@@ -15,7 +15,7 @@ from mlprivacy.policy.case import Case, UsedDataset
 from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.matching import covered_by_any, covers
 from mlprivacy.policy.model import Action, Obligation
-from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Parameter, Raised, Rule, breach, owed
 
 HEALTH = "user.health_and_medical"
 
@@ -82,7 +82,8 @@ def _dataset(case: Case, dataset: UsedDataset, classes: Mapping[str, DataClassSp
                 f"{dataset.path}.name",
                 f"the de-identification of {dataset.ref} ({said.method}) was to be relied on until {said.expires_at}, "
                 "and that moment is past",
-                "ask its data owner for a new determination in spec.deidentification of the Dataset, or leave it out",
+                "ask its data owner for a new determination, with its reference and expiresAt in spec.deidentification "
+                "of the Dataset, or leave it out",
                 private=dataset.foreign,
             )
             return
@@ -97,19 +98,19 @@ def _dataset(case: Case, dataset: UsedDataset, classes: Mapping[str, DataClassSp
         yield breach(
             f"{dataset.path}.columns",
             f"{', '.join(found)} of {dataset.ref} hold identifiers that safe harbour has removed",
-            "leave these columns out, or ask the data owner for an expert determination in spec.deidentification of "
-            "the Dataset",
+            "leave these columns out, or ask the data owner to set spec.deidentification of the Dataset to method "
+            "ExpertDetermination and reference, the https address of the determination",
             private=dataset.foreign,
         )
     elif said is None:
         wide = [c for c in asked if _too_wide(classes[known[c]].categories, identifiers)]
         also = f"; the classes of {', '.join(wide)} are too wide to tell" if wide else ""
-        yield missing(
+        yield owed(
             f"{dataset.path}.columns",
             f"no column asked for of {dataset.ref} is known to hold an identifier, but no class can show "
             f"{', '.join(WITHOUT_A_KEY)}{also}",
-            "ask the data owner to set spec.deidentification of the Dataset: SafeHarbor when these are removed, too, "
-            "or ExpertDetermination",
+            "ask the data owner to set spec.deidentification of the Dataset: method SafeHarbor when these are removed, "
+            "too, or method ExpertDetermination and reference, the https address of the determination",
             private=dataset.foreign,
         )
 

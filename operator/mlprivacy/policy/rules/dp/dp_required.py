@@ -24,7 +24,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
         yield breach(
             "spec.privacy" if privacy is None else "spec.privacy.mechanism",
             f"{names} may be trained on only with differential privacy, and {said}",
-            f"set spec.privacy with mechanism DPSGD{_caps(demanding)}",
+            _whole(case, demanding),
         )
         return
     for item in demanding:
@@ -50,10 +50,14 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     yield from _delta(case, demanding)
 
 
-def _caps(demanding: list[ClassUse]) -> str:
+def _whole(case: Case, demanding: list[ClassUse]) -> str:
+    """Every field that a job without a promise needs, with the greatest values that are allowed."""
     caps = [c.spec.differential_privacy.max_epsilon_per_job for c in demanding]
     known = [c for c in caps if c is not None]
-    return f" and epsilon at most {_exact(min(known))}" if known else ""
+    epsilon = f"epsilon at most {_exact(min(known))}" if known else "epsilon"
+    bound = _delta_bound(case, demanding)
+    delta = f"delta at most {_at_most(bound[0])}" if bound is not None else "delta"
+    return f"set spec.privacy with mechanism: DPSGD, {epsilon}, {delta}, batchSize, epochs and maxGradNorm"
 
 
 def _exact(value: float) -> str:
@@ -68,15 +72,12 @@ def _at_most(bound: float) -> str:
     return f"{float(Context(prec=3, rounding=ROUND_FLOOR).create_decimal(Decimal(bound))):.3g}"
 
 
-def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
-    """delta <= 1/(100 N) for the largest population touched, or what a class sets below that (accounting facts, 6)."""
-    privacy = case.training.privacy
-    if privacy is None:
-        return
+def _delta_bound(case: Case, demanding: list[ClassUse]) -> tuple[float, str] | None:
+    """1/(100 N) for the largest population touched, or what a class sets below that (accounting facts, 6), and why."""
     names = {c.name for c in demanding}
     touched = [d for d in case.datasets if names & {d.column_classes().get(c, "") for c in d.asked.columns}]
     if not touched:
-        return
+        return None
 
     def units(dataset: UsedDataset) -> int:
         return dataset.asked.units_at_least or dataset.spec.subjects.at_least
@@ -88,6 +89,15 @@ def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
         own = item.spec.differential_privacy.max_delta
         if own is not None and own < bound:
             bound, why = own, f"what {item.name} allows"
+    return bound, why
+
+
+def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
+    """delta is promised, and is at most the bound."""
+    privacy, found = case.training.privacy, _delta_bound(case, demanding)
+    if privacy is None or found is None:
+        return
+    bound, why = found
     if privacy.delta is None:
         yield breach(
             "spec.privacy.delta",

@@ -15,7 +15,7 @@ from mlprivacy.policy.durations import end_at
 from mlprivacy.policy.matching import covered_by_any
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.resolve import find_grant
-from mlprivacy.policy.rule import Raised, Rule, breach, missing
+from mlprivacy.policy.rule import Raised, Rule, breach, owed
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -24,7 +24,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if role == "controller":
         return
     if role != "processor":
-        yield missing(
+        yield owed(
             "metadata.namespace",
             f"the label {LABEL_ROLE} of the namespace {case.namespace} is neither controller nor processor",
             "ask the privacy office to correct the label",
