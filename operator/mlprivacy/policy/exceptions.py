@@ -210,7 +210,7 @@ def _agreed(
         )
     if not spec.approved and (revoker := stamps.get(ANNOTATION_REVOKED_BY)):
         moment = stamps.get(ANNOTATION_REVOKED_AT)
-        return Reason.REVOKED, f"{revoker} revoked it{f' at {moment}' if moment else ''}", end
+        return Reason.REVOKED, f"it was revoked by {revoker}{f' at {moment}' if moment else ''}", end
     if not spec.approved:
         return Reason.WAITING_FOR_APPROVAL, "it waits for the approval of another person with the verb approve", end
     if not isinstance(approver, str) or not approver:

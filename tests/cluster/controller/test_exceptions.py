@@ -261,7 +261,7 @@ def test_a_revoked_one_suspends_and_each_attempt_counts_once(stack, office):
     revoked = office.state(name, "Revoked")
     assert "mlprivacy.dev/approved-by" not in revoked["metadata"]["annotations"]
     assert revoked["metadata"]["annotations"]["mlprivacy.dev/revoked-by"] == OFFICER
-    assert office.world.condition(revoked, "Ready")["message"].startswith(f"{OFFICER} revoked it at 20")
+    assert office.world.condition(revoked, "Ready")["message"].startswith(f"It was revoked by {OFFICER} at 20")
 
     office.set(name, approved=True)
     office.world.running(attempt=2)

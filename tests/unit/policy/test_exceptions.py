@@ -319,7 +319,7 @@ def test_one_that_was_approved_once_says_who_revoked_it_and_when():
     }
     judged = judge(facts_of([taken_back]).exceptions[0], NOW, terms_of(()))
     assert (judged.reason, judged.in_force) == (Reason.REVOKED, False)
-    assert judged.sentence == "erin revoked it at 2026-05-30T08:00:00Z"
+    assert judged.sentence == "it was revoked by erin at 2026-05-30T08:00:00Z"
 
 
 def test_a_softer_mode_says_what_the_exception_makes_of_it_under_enforce():
