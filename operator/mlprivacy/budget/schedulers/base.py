@@ -132,21 +132,19 @@ class Scheduler(Protocol):
         """Grant what can be granted at this time (seconds), each job all of its blocks or none."""
 
 
-def check_demand(demand: Demand, orders: int) -> None:
-    """Refuse a demand that makes no sense.
+def check_demand(demand: Demand) -> None:
+    """Refuse a demand that makes no sense; its curves are for `check_values`.
 
     Raises:
-        SchedulerError: no blocks, one twice, a curve of another length or with a negative value, a weight that is not
-            above 0, or a time that is not a number.
+        SchedulerError: no blocks, one twice, a curve for another block, a weight that is not above 0, or a time that is
+            not a number.
     """
     if not demand.blocks:
         raise SchedulerError(f"The job {demand.id} asks for no block.")
     if len(set(demand.blocks)) != len(demand.blocks):
         raise SchedulerError(f"The job {demand.id} names a block twice; a block is charged once for each job.")
-    if strangers := sorted(demand.own.keys() - set(demand.blocks)):
+    if demand.own and (strangers := sorted(demand.own.keys() - set(demand.blocks))):
         raise SchedulerError(f"The job {demand.id} has a curve for {strangers[0]}, which is none of its blocks.")
-    for curve in (demand.curve, *demand.own.values()):
-        check_values(f"the job {demand.id}", curve, orders)
     if not (math.isfinite(demand.weight) and demand.weight > 0):
         raise SchedulerError(f"The job {demand.id} has the weight {demand.weight:g}; a weight is above 0.")
     if not math.isfinite(demand.arrival) or not demand.timeout >= 0:

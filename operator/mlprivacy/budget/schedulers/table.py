@@ -5,6 +5,7 @@ Arrays are (orders, blocks), so that the blocks of a job that follow each other 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,11 @@ Where = slice | NDArray[np.intp]
 
 _FIRST: Final = 64  # blocks that there is room for at the start
 _AT_ONCE: Final = 1 << 12  # orders times blocks up to which all is compared at once
+
+
+def indices(where: Where) -> NDArray[np.intp]:
+    """The blocks one by one."""
+    return np.arange(where.start, where.stop) if isinstance(where, slice) else where
 
 
 class Table:
@@ -49,6 +55,7 @@ class Table:
         self.used: Floats = np.zeros((orders, _FIRST))
         self.limit: Floats = np.zeros((orders, _FIRST))
         self.used_by: dict[str, Floats] = {name: np.zeros((orders, _FIRST)) for name in self.quotas}
+        self.part: Floats = np.zeros(_FIRST)
         self.arrived: Counts = np.zeros(_FIRST, dtype=np.int64)
         self.created: Floats = np.zeros(_FIRST)
         self.kinds: NDArray[np.int64] = np.zeros(_FIRST, dtype=np.int64)
@@ -62,7 +69,7 @@ class Table:
         Raises:
             SchedulerError: a curve has another length than the orders, or a used one a negative value.
         """
-        if len(block.capacity) != self.orders or any(value != value for value in block.capacity):
+        if len(block.capacity) != self.orders or any(map(math.isnan, block.capacity)):
             raise SchedulerError(f"The capacity of the block {block.id} is not one number for each of the orders.")
         used = block.used or (0.0,) * self.orders
         check_values(f"the block {block.id}", used, self.orders)
@@ -93,7 +100,7 @@ class Table:
         self.capacity, self.used, self.limit = (np.pad(a, more) for a in (self.capacity, self.used, self.limit))
         self.used_by = {name: np.pad(a, more) for name, a in self.used_by.items()}
         self.arrived, self.kinds = np.pad(self.arrived, (0, have)), np.pad(self.kinds, (0, have))
-        self.created = np.pad(self.created, (0, have))
+        self.created, self.part = np.pad(self.created, (0, have)), np.pad(self.part, (0, have))
 
     def where(self, blocks: Sequence[str]) -> Where:
         """The indices of these blocks. Raises SchedulerError for one that is not there."""
@@ -108,9 +115,16 @@ class Table:
 
     def unlock(self, where: Where, now: float) -> None:
         """Set what these blocks may spend to what is unlocked by now."""
-        part = self.unlocking.part(self.arrived[where], self.created[where], now)
+        part = self.part[where] = self.unlocking.part(self.arrived[where], self.created[where], now)
         room = self.capacity[:, where]
         self.limit[:, where] = np.where(room > 0, room * part + self.tolerance, -np.inf)
+
+    def unlock_all(self, now: float) -> list[int]:
+        """Unlock what time unlocks; returns the indices of the blocks that were not wholly unlocked before."""
+        locked = np.flatnonzero(self.part[: len(self.ids)] < 1)
+        if locked.size:
+            self.unlock(locked, now)
+        return locked.tolist()
 
     # -- demands -----------------------------------------------------------------------------------------------------
 
