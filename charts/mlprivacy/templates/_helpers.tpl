@@ -45,9 +45,9 @@ system:serviceaccount:{{ .Release.Namespace }}:mlprivacy-controller
 {{- if or (include "mlprivacy.inCluster.admission" .) (include "mlprivacy.inCluster.controller" .) (include "mlprivacy.inCluster.collector" .) }}true{{ end -}}
 {{- end }}
 
-{{/* Plurals of our eight kinds. */}}
+{{/* Plurals of our ten kinds. */}}
 {{- define "mlprivacy.kinds" -}}
-[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, policyexceptions, privacypolicies, trainingjobs]
+[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, ledgerentries, policyexceptions, privacybudgets, privacypolicies, trainingjobs]
 {{- end }}
 
 {{- define "mlprivacy.podSecurityContext" -}}

@@ -35,9 +35,7 @@ Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{
 DomainHash = Annotated[str, Field(min_length=32, max_length=32, pattern=r"^[0-9a-f]{32}$")]
 Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 # As text, since a number loses its form on its way through the API server and the text is what is hashed.
-Decimal = Annotated[
-    str, Field(min_length=1, max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?$")
-]
+Decimal = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?$")]
 Stamp = Annotated[
     str,
     Field(
@@ -67,7 +65,8 @@ Loss = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="curve is the loss at each order, in billionths of epsilon, rounded up; the largest value stands for "
+        description="curve is the loss at each order, in billionths of epsilon, rounded up; the largest value stands "
+        "for "
         "no bound.",
     ),
     ATOMIC,
@@ -113,7 +112,8 @@ class PromiseMade(ApiModel):
         Field(
             min_length=1,
             max_length=64,
-            description="capacity of a block at each order, in billionths of epsilon, rounded down; 0 where the order is "
+            description="capacity of a block at each order, in billionths of epsilon, rounded down; 0 where the "
+            "order is "
             "of no use.",
         ),
         ATOMIC,
@@ -176,7 +176,9 @@ class Commit(ApiModel):
     ]
     curve: Annotated[
         tuple[Nanos, ...] | None,
-        Field(default=None, min_length=1, max_length=64, description="curve spent; all that was reserved when left out."),
+        Field(
+            default=None, min_length=1, max_length=64, description="curve spent; all that was reserved when left out."
+        ),
         ATOMIC,
     ]
     ended: Annotated[
@@ -223,7 +225,9 @@ class Retire(ApiModel):
 class Checkpoint(ApiModel):
     """One part of the state up to an entry. The parts follow that entry one by one, with nothing between them."""
 
-    through: Annotated[Integer, Field(ge=1, description="through is the sequence of the entry up to which it is the state.")]
+    through: Annotated[
+        Integer, Field(ge=1, description="through is the sequence of the entry up to which it is the state.")
+    ]
     part: Annotated[Integer, Field(ge=1, description="part of the checkpoint, from 1.")]
     parts: Annotated[Integer, Field(ge=1, le=100_000, description="parts of the checkpoint.")]
     state: Annotated[str, Field(max_length=MAX_STATE, description="state, as lines of JSON.")]
@@ -246,6 +250,21 @@ MEMBERS: dict[str, str] = {
 }
 
 
+def _exactly(kind: str, member: str) -> Rule:
+    """The member is set exactly when the type is its own."""
+    name = "register_" if member == "register" else member
+
+    def holds(self: Transition) -> bool:
+        return (self.type == kind) == (getattr(self, name) is not None)
+
+    return Rule(
+        f"(self.type == '{kind}') == has(self.{member})",
+        f"set {member} exactly when type is {kind}",
+        holds,
+        f".{member}",
+    )
+
+
 class Transition(ApiModel):
     """One step. The member that type names is set, and no other."""
 
@@ -261,16 +280,7 @@ class Transition(ApiModel):
     retire: Annotated[Retire | None, Field(default=None, description="retire blocks.")]
     checkpoint: Annotated[Checkpoint | None, Field(default=None, description="checkpoint: a part of the state.")]
 
-    object_rules: ClassVar = tuple(
-        Rule(
-            f"(self.type == '{kind}') == has(self.{member})",
-            f"set {member} exactly when type is {kind}",
-            lambda self, kind=kind, member=member: (self.type == kind)
-            == (getattr(self, "register_" if member == "register" else member) is not None),
-            f".{member}",
-        )
-        for kind, member in MEMBERS.items()
-    )
+    object_rules: ClassVar = tuple(_exactly(kind, member) for kind, member in MEMBERS.items())
 
 
 class LedgerEntrySpec(ApiModel):
@@ -279,7 +289,8 @@ class LedgerEntrySpec(ApiModel):
     version: Annotated[Integer, Field(ge=1, le=1, description="version of the form of the entry: 1.")]
     subject_domain: Annotated[SubjectDomain, Field(description="subjectDomain whose ledger this is.")]
     domain: Annotated[
-        DomainHash, Field(description="domain is the beginning of the SHA-256 of subjectDomain; the name begins with it.")
+        DomainHash,
+        Field(description="domain is the beginning of the SHA-256 of subjectDomain; the name begins with it."),
     ]
     sequence: Annotated[
         Integer, Field(ge=1, le=MAX_SEQUENCE, description="sequence of the entry, from 1; the name ends with it.")

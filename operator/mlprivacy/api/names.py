@@ -35,7 +35,8 @@ PACK_KEY: Final = "pack.yaml"
 # Annotations.
 ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"  # stamped at CREATE from userInfo, frozen by a guard
 ANNOTATION_LAST_CHANGED_BY: Final = f"{GROUP}/last-changed-by"
-ANNOTATION_APPROVED_BY: Final = f"{GROUP}/approved-by"  # of a PolicyException, stamped when `approved` becomes true
+ANNOTATION_APPROVED_BY: Final = f"{GROUP}/approved-by"  # stamped when an exception or a promise is approved
+ANNOTATION_PROMISED_BY: Final = f"{GROUP}/promised-by"  # of a PrivacyBudget, who set epsilon and delta to what they are
 ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
 ANNOTATION_DEFAULT: Final = f"{GROUP}/default-digest"  # on a DataClass that ships: sha256 of its spec as it shipped
 

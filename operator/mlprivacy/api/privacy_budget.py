@@ -18,8 +18,8 @@ from mlprivacy.api.base import (
     PrinterColumn,
     PrivacyUnit,
 )
-from mlprivacy.api.constraints import ATOMIC, IMMUTABLE, UNIQUE, Boolean, Integer, Number, Rule, keyed_by
 from mlprivacy.api.consent_scope import Version
+from mlprivacy.api.constraints import ATOMIC, IMMUTABLE, UNIQUE, Boolean, Integer, Number, Rule, keyed_by
 
 SubjectDomain = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Epsilon = Annotated[Number, Field(gt=0, le=1000)]
@@ -38,7 +38,8 @@ class Blocks(ApiModel):
     by: Annotated[
         Partition,
         Field(
-            description="by: Subject (one block, or buckets by a hash of the person), SubjectCohort (the period in which "
+            description="by: Subject (one block, or buckets by a hash of the person), SubjectCohort (the period in "
+            "which "
             "a person was first seen) or IngestionTime (the period in which a record came in; for the unit Event only)."
         ),
     ]
@@ -46,7 +47,8 @@ class Blocks(ApiModel):
         Period | None,
         Field(
             default=None,
-            description="period of one block, of the public calendar in UTC: Day, Week (from Monday), Month or Year. For "
+            description="period of one block, of the public calendar in UTC: Day, Week (from Monday), Month or Year. "
+            "For "
             "SubjectCohort and IngestionTime.",
         ),
     ]
@@ -109,7 +111,8 @@ class Scheduling(ApiModel):
         Literal["FCFS", "DPF", "DPack"],
         Field(
             default="FCFS",
-            description="policy: FCFS (first come, first served), DPF (smallest dominant share first) or DPack (as many "
+            description="policy: FCFS (first come, first served), DPF (smallest dominant share first) or DPack (as "
+            "many "
             "jobs as fit).",
         ),
     ]
@@ -124,7 +127,8 @@ class Scheduling(ApiModel):
         Literal["AnyOrder", "CheapestOrder"] | None,
         Field(
             default=None,
-            description="share that DPF sorts by: CheapestOrder (what the job takes of a block at the order where it takes "
+            description="share that DPF sorts by: CheapestOrder (what the job takes of a block at the order where it "
+            "takes "
             "least; used when left out) or AnyOrder (the largest over all orders, as published).",
         ),
     ]
@@ -154,7 +158,8 @@ class Quota(ApiModel):
 
     namespace: Annotated[DnsLabel, Field(description="namespace of the jobs; exact.")]
     share: Annotated[
-        Number, Field(gt=0, le=1, description="share of each block that jobs of the namespace may take, above 0, at most 1.")
+        Number,
+        Field(gt=0, le=1, description="share of each block that jobs of the namespace may take, above 0, at most 1."),
     ]
 
 
@@ -171,7 +176,8 @@ class Approval(ApiModel):
 
 # The three of them are the promise. Each field is compared where it may be absent.
 _SAME_PROMISE = (
-    "self.epsilon == oldSelf.epsilon && self.delta == oldSelf.delta && has(self.noticeVersion) == has(oldSelf.noticeVersion)"
+    "self.epsilon == oldSelf.epsilon && self.delta == oldSelf.delta && has(self.noticeVersion) == "
+    "has(oldSelf.noticeVersion)"
     " && (!has(self.noticeVersion) || self.noticeVersion == oldSelf.noticeVersion)"
 )
 _SAME_APPROVAL = (
@@ -185,7 +191,8 @@ class PrivacyBudgetSpec(ApiModel):
     subject_domain: Annotated[
         SubjectDomain,
         Field(
-            description="subjectDomain names the people whom the promise is made to, such as clinic-patients. The ledger "
+            description="subjectDomain names the people whom the promise is made to, such as clinic-patients. The "
+            "ledger "
             "is keyed on it, so a budget that is deleted and made anew finds what was spent. Immutable."
         ),
         IMMUTABLE,
@@ -214,7 +221,8 @@ class PrivacyBudgetSpec(ApiModel):
     delta: Annotated[
         Delta,
         Field(
-            description="delta that each block keeps at most, for N people at most 1/(100 N). A larger one needs what a "
+            description="delta that each block keeps at most, for N people at most 1/(100 N). A larger one needs "
+            "what a "
             "larger epsilon needs."
         ),
     ]
@@ -239,7 +247,8 @@ class PrivacyBudgetSpec(ApiModel):
         Neighbours,
         Field(
             default="AddOrRemoveOne",
-            description="neighbours: AddOrRemoveOne, the only relation that is accounted. Curves of others do not add up.",
+            description="neighbours: AddOrRemoveOne, the only relation that is accounted. Curves of others do not "
+            "add up.",
         ),
         IMMUTABLE,
     ]
@@ -249,7 +258,8 @@ class PrivacyBudgetSpec(ApiModel):
             default=None,
             min_length=1,
             max_length=64,
-            description="orders are the Rényi orders at which the ledger counts, ascending; the operator's 28 when left "
+            description="orders are the Rényi orders at which the ledger counts, ascending; the operator's 28 when "
+            "left "
             "out, as they are when the budget is first seen. Immutable.",
         ),
         UNIQUE,
@@ -273,7 +283,8 @@ class PrivacyBudgetSpec(ApiModel):
         Field(
             default=(),
             max_length=64,
-            description="reviewedImages are the digests (sha256:...) of trainer images that somebody reviewed. When there "
+            description="reviewedImages are the digests (sha256:...) of trainer images that somebody reviewed. When "
+            "there "
             "are any, only jobs with one of them may spend.",
         ),
         UNIQUE,
@@ -296,7 +307,8 @@ class PrivacyBudgetSpec(ApiModel):
     object_rules: ClassVar = (
         Rule(
             "self.unit != 'User' || self.blocks.by in ['Subject', 'SubjectCohort']",
-            "for the unit User all data of a person must lie in one block: set blocks.by to Subject or SubjectCohort. Days "
+            "for the unit User all data of a person must lie in one block: set blocks.by to Subject or "
+            "SubjectCohort. Days "
             "are for the unit Event; for User they are a row filter of the job",
             lambda self: self.unit != "User" or self.blocks.by in ("Subject", "SubjectCohort"),
             ".blocks.by",
@@ -353,11 +365,17 @@ class BlockUse(ApiModel):
     ]
     epsilon: Annotated[
         Number | None,
-        Field(default=None, ge=0, description="epsilon spent or reserved, at the delta of the promise; absent if beyond it."),
+        Field(
+            default=None,
+            ge=0,
+            description="epsilon spent or reserved, at the delta of the promise; absent if beyond it.",
+        ),
     ]
     weakest_assurance: Annotated[
         Assurance | None,
-        Field(default=None, description="weakestAssurance with which the block was ever spent; absent when it was not."),
+        Field(
+            default=None, description="weakestAssurance with which the block was ever spent; absent when it was not."
+        ),
     ]
     tainted: Annotated[Boolean, Field(default=False, description="tainted: its data was used outside accounting.")]
     retired: Annotated[Boolean, Field(default=False, description="retired: it takes no job any more.")]
@@ -370,7 +388,9 @@ class WorstCase(ApiModel):
         Number | None, Field(default=None, ge=0, description="epsilon; absent when nothing bounds it, with the reason.")
     ]
     delta: Annotated[Number, Field(description="delta at which epsilon holds.")]
-    reason: Annotated[str, Field(default="", max_length=512, description="reason why this is a bound, or why there is none.")]
+    reason: Annotated[
+        str, Field(default="", max_length=512, description="reason why this is a bound, or why there is none.")
+    ]
 
 
 class TaintNote(ApiModel):
@@ -391,9 +411,7 @@ class PromiseInForce(ApiModel):
         Number,
         Field(description="effectiveDelta that capacities are computed from: delta/kappa where kappa is above 1."),
     ]
-    notice_version: Annotated[
-        Version | None, Field(default=None, description="noticeVersion in which people read it.")
-    ]
+    notice_version: Annotated[Version | None, Field(default=None, description="noticeVersion in which people read it.")]
     revision: Annotated[Integer, Field(ge=1, description="revision counts the promises made to this domain.")]
     orders: Annotated[Integer, Field(ge=1, description="orders is the number of Rényi orders that are counted.")]
 
@@ -405,7 +423,10 @@ class PrivacyBudgetStatus(BasicStatus):
         PromiseInForce | None, Field(default=None, description="promise in force; absent until the ledger has one.")
     ]
     head: Annotated[
-        str | None, Field(default=None, max_length=63, description="head is the newest entry of the ledger this was computed from.")
+        str | None,
+        Field(
+            default=None, max_length=63, description="head is the newest entry of the ledger this was computed from."
+        ),
     ]
     blocks: Annotated[Counts | None, Field(default=None, description="blocks counted by their state.")]
     used_percent: Annotated[
@@ -441,7 +462,8 @@ KIND = KindInfo(
     namespaced=False,
     spec=PrivacyBudgetSpec,
     status=PrivacyBudgetStatus,
-    description="PrivacyBudget is the most that the people of one subject domain are promised to lose, and what is left.",
+    description="PrivacyBudget is the most that the people of one subject domain are promised to lose, and what is "
+    "left.",
     printer_columns=(
         PrinterColumn("Domain", ".spec.subjectDomain"),
         PrinterColumn("Epsilon", ".status.promise.epsilon", "number", "the promise in force"),

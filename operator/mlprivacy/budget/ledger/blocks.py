@@ -144,10 +144,8 @@ class Cut:
                     found = (date.fromisoformat(label) - _EPOCH).days
                 case "Week":
                     parts = _WEEK.fullmatch(label)
-                    if parts is None:
-                        raise ValueError
-                    monday = date.fromisocalendar(int(parts[1]), int(parts[2]), 1)
-                    found = (monday - _FIRST_MONDAY).days // 7
+                    year, week = (int(parts[1]), int(parts[2])) if parts else (0, 0)  # the year 0 is none
+                    found = (date.fromisocalendar(year, week, 1) - _FIRST_MONDAY).days // 7
                 case "Month":
                     first = date.fromisoformat(f"{label}-01")
                     found = (first.year - 1970) * 12 + first.month - 1

@@ -131,7 +131,9 @@ def check(state: State, transition: Transition, terms: Terms | None = None) -> N
         case Register():
             sources = sum(1 + len(found) for found in state.identities.values())
             if known_as(state, transition) is None and sources >= MAX_SOURCES:
-                raise Refused(Code.CONFLICT, f"{sources} identities and sources are registered, which is the most there can be")
+                raise Refused(
+                    Code.CONFLICT, f"{sources} identities and sources are registered, which is the most there can be"
+                )
         case Checkpoint():
             pass  # its place and its content are for the fold to compare
 
@@ -143,7 +145,8 @@ def _reserve(state: State, transition: Reserve, terms: Terms | None) -> None:
     if transition.attempt < (newest := state.newest_attempt(transition.job.uid)):
         raise Refused(
             Code.OLDER_ATTEMPT,
-            f"{_attempt(transition.key)} comes after attempt {newest} of the same job; a later attempt has a higher number",
+            f"{_attempt(transition.key)} comes after attempt {newest} of the same job; a later attempt has a higher "
+            "number",
         )
     _blocks(state, transition.ranges, retired=False)
     if terms is not None:
@@ -169,8 +172,8 @@ def _terms(terms: Terms, transition: Reserve) -> None:
 
 def fitting(used: Matrix, demand: Matrix, capacity: Matrix) -> NDArray[np.bool_]:
     """For each row whether some usable order has room for the demand (accounting.md 9). All in billionths of ε."""
-    found: NDArray[np.bool_] = ((capacity > 0) & (used + demand <= capacity)).any(axis=1)
-    return found
+    room = (capacity > 0) & (used + demand <= capacity)
+    return np.asarray(np.any(room, axis=1), np.bool_)
 
 
 def _room(state: State, ranges: Ranges, demand: Matrix) -> None:
@@ -183,7 +186,8 @@ def _room(state: State, ranges: Ranges, demand: Matrix) -> None:
             key = one.first + index
             raise Refused(
                 Code.EXHAUSTED,
-                f"{state.label(key)} has no room: at order {order:g}, where least is missing, epsilon {_eps(free)} is left "
+                f"{state.label(key)} has no room: at order {order:g}, where least is missing, epsilon {_eps(free)} "
+                "is left "
                 f"and {_eps(int(demand[state.orders.index(order)]))} is asked for",
                 key,
             )
@@ -207,7 +211,8 @@ def _quota(state: State, transition: Reserve, demand: Matrix, share: float) -> N
             key = one.first + index
             raise Refused(
                 Code.QUOTA_REACHED,
-                f"the namespace {namespace} may take {share:.0%} of each block, and of {state.label(key)} it has epsilon "
+                f"the namespace {namespace} may take {share:.0%} of each block, and of {state.label(key)} it has "
+                "epsilon "
                 f"{_eps(free)} of that left at order {order:g}, where least is missing",
                 key,
             )
@@ -267,24 +272,29 @@ def _commit(state: State, transition: Commit) -> None:
     if transition.pod_uid is not None and transition.pod_uid != held.pod:
         raise Refused(
             Code.ANOTHER_POD,
-            f"{_attempt(transition.key)} is bound to {held.pod or 'no pod'}, and the pod {transition.pod_uid} says what it spent",
+            f"{_attempt(transition.key)} is bound to {held.pod or 'no pod'}, and the pod {transition.pod_uid} says "
+            "what it spent",
         )
     if transition.curve is None:
         return  # all of it: never too little
     if transition.pod_uid is None or not transition.ended:
         raise Refused(
             Code.NOT_REFUNDABLE,
-            f"{_attempt(transition.key)} may still spend: less than all is committed for the bound pod, once it has ended",
+            f"{_attempt(transition.key)} may still spend: less than all is committed for the bound pod, once it has "
+            "ended",
         )
     if transition.stop not in REFUNDABLE:
         raise Refused(
             Code.NOT_REFUNDABLE,
-            f"after a stop that is {transition.stop} all that was reserved is spent; less only where it was planned, decided "
+            f"after a stop that is {transition.stop} all that was reserved is spent; less only where it was planned, "
+            "decided "
             "from noisy outputs alone, or ordered by the operator for a reason independent of the data",
         )
     reserved = held.reserve.curve
     if len(transition.curve) != len(reserved):
-        raise Refused(Code.INVALID_CURVE, f"the curve has {len(transition.curve)} values, and {len(reserved)} were reserved")
+        raise Refused(
+            Code.INVALID_CURVE, f"the curve has {len(transition.curve)} values, and {len(reserved)} were reserved"
+        )
     if any(spent > was for spent, was in zip(transition.curve, reserved, strict=True)):
         raise Refused(
             Code.TOO_MUCH,
@@ -299,7 +309,8 @@ def _release(state: State, transition: Release) -> None:
     if held.pod is not None:
         raise Refused(
             Code.BOUND,
-            f"{_attempt(transition.key)} is bound to the pod {held.pod}, which may have spent something; commit it instead",
+            f"{_attempt(transition.key)} is bound to the pod {held.pod}, which may have spent something; commit it "
+            "instead",
         )
 
 
@@ -314,7 +325,8 @@ def _open(state: State, transition: Open) -> None:
     if (span := state.table.would_span(transition.ranges)) > MAX_BLOCKS:
         raise Refused(
             Code.TOO_MANY_BLOCKS,
-            f"the blocks of {state.subject_domain} would span {span:,} numbers; at most {MAX_BLOCKS:,} can be. Choose a "
+            f"the blocks of {state.subject_domain} would span {span:,} numbers; at most {MAX_BLOCKS:,} can be. "
+            "Choose a "
             "longer period",
         )
 

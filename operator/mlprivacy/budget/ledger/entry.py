@@ -1,4 +1,4 @@
-"""One link of the chain: its name, its canonical bytes, its hash; and the head of a chain, as it is signed elsewhere."""
+"""One link of the chain: its name, its canonical bytes, its hash; and a chain's head, as it is signed elsewhere."""
 
 from __future__ import annotations
 
@@ -158,7 +158,12 @@ def _parse(name: str, spec: object) -> Entry:
         raise TransitionError("its sequence is no whole number from 1")
     if name != f"{spec['domain']}-{sequence}":
         raise TransitionError(f"it says that it is entry {sequence} of {domain}, and its name says something else")
-    if type(previous) is not str or not _HASH.fullmatch(previous) or type(time) is not str or not _STAMP.fullmatch(time):
+    if (
+        type(previous) is not str
+        or not _HASH.fullmatch(previous)
+        or type(time) is not str
+        or not _STAMP.fullmatch(time)
+    ):
         raise TransitionError("its previous is no hash, or its time is no moment in UTC")
     if type(writer) is not str or not isinstance(raw, list) or not 1 <= len(raw) <= MAX_TRANSITIONS:
         raise TransitionError("its writer or its transitions are not well formed")

@@ -30,7 +30,7 @@ class Code(StrEnum):
     MISPLACED = "Misplaced"  # a part of a checkpoint that does not follow the one before
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """The transition is not allowed in this state; nothing was written. The message is a sentence.
 
     ``block`` is the first block that stands in the way, where one does.

@@ -39,7 +39,9 @@ def check_promise(current: Promise | None, new: Promise) -> None:
             raise Refused(Code.CONFLICT, f"the first promise has the revision 1, and this has {new.revision}")
         return
     if new.revision != current.revision + 1:
-        raise Refused(Code.CONFLICT, f"the next promise has the revision {current.revision + 1}, and this has {new.revision}")
+        raise Refused(
+            Code.CONFLICT, f"the next promise has the revision {current.revision + 1}, and this has {new.revision}"
+        )
     for what, before, after in (
         ("orders", current.orders, new.orders),
         ("unit", current.unit, new.unit),
@@ -55,7 +57,9 @@ def check_promise(current: Promise | None, new: Promise) -> None:
                 "promised; somebody else than who asked for it must approve it",
             )
         if new.notice_version is None or new.notice_version == current.notice_version:
-            raise Refused(Code.NEEDS_APPROVAL, "a larger promise needs the version of the notice in which people read it")
+            raise Refused(
+                Code.NEEDS_APPROVAL, "a larger promise needs the version of the notice in which people read it"
+            )
 
 
 def larger(current: Promise, epsilon: float, delta: float) -> bool:
@@ -82,5 +86,6 @@ def _check_capacity(wanted: Units, found: Units) -> None:
     if not any(found):
         raise Refused(
             Code.PROMISE_CHANGED,
-            "no order is of use for this promise: epsilon is too small for its delta; raise epsilon, or add larger orders",
+            "no order is of use for this promise: epsilon is too small for its delta; raise epsilon, or add larger "
+            "orders",
         )

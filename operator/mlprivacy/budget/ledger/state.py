@@ -175,15 +175,11 @@ class State:
                 table.settle(asked.ranges, asked.curve, None, asked.job.namespace)
                 self._settle(transition, sequence)
             case Open():
-                table.grow(transition.ranges)
-                for part in table.slices(transition.ranges):
-                    table.opened[part] = True
+                table.mark("opened", transition.ranges)
             case Retire():
-                for part in table.slices(transition.ranges):
-                    table.retired[part] = True
+                table.mark("retired", transition.ranges)
             case Taint():
-                for part in table.slices(transition.ranges):
-                    table.tainted[part] = True
+                table.mark("tainted", transition.ranges)
                 mark = TaintMark(transition.job, transition.reason, count(transition.ranges), sequence, self.latest)
                 self.taints[taint_id(transition)] = mark
             case Register():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ _FULL: Final = np.int64(1 << 62)  # what is committed stays below it, and so doe
 
 class Table:
     """Arrays with one row for each block from ``base`` on; rows of blocks that were never opened are zero.
+
+    There are more rows than blocks, so that opening one block a day does not copy the table each day.
 
     ``committed`` and ``reserved`` are (blocks, orders) in billionths of ε, ``usage`` holds both together for the jobs
     of one namespace, ``weakest`` the rank of the weakest assurance with which a block was spent, or NEVER.
@@ -57,10 +59,10 @@ class Table:
         return bool(len(self)) and ranges[0].first >= self.base and ranges[-1].last < self.base + len(self)
 
     def would_span(self, ranges: Ranges) -> int:
-        """How many rows there were if these blocks were opened, those between them included."""
+        """How many blocks there were from the first to the last if these were opened, those between them included."""
         first, last = ranges[0].first, ranges[-1].last
         if len(self):
-            first, last = min(first, self.base), max(last, self.base + len(self) - 1)
+            first, last = min(first, self.base), max(last, self.base + int(np.flatnonzero(self.opened)[-1]))
         return last - first + 1
 
     def grow(self, ranges: Ranges) -> None:
@@ -68,10 +70,10 @@ class Table:
         if self.covers(ranges):
             return
         if (span := self.would_span(ranges)) > MAX_BLOCKS:
-            raise ValueError(f"{span} rows")
+            raise ValueError(f"{span} blocks are more than {MAX_BLOCKS}")
         first = min(ranges[0].first, self.base) if len(self) else ranges[0].first
-        before, after = (self.base - first if len(self) else 0), span - len(self)
-        pad = (before, after - before)
+        before = self.base - first if len(self) else 0
+        pad = (before, max(0, min(MAX_BLOCKS, span + span // 4) - before - len(self)))
         self.committed = np.pad(self.committed, (pad, (0, 0)))
         self.reserved = np.pad(self.reserved, (pad, (0, 0)))
         self.usage = {namespace: np.pad(matrix, (pad, (0, 0))) for namespace, matrix in self.usage.items()}
@@ -102,6 +104,14 @@ class Table:
             found = self.usage[namespace] = np.zeros((len(self), self.orders), np.int64)
         return found
 
+    def mark(self, flag: Literal["opened", "retired", "tainted"], ranges: Ranges) -> None:
+        """Set a flag of these blocks. Opening makes rows where there are none."""
+        if flag == "opened":
+            self.grow(ranges)
+        flags: Flags = getattr(self, flag)
+        for part in self.slices(ranges):
+            flags[part] = True
+
     def reserve(self, ranges: Ranges, curve: Units, namespace: str) -> None:
         """Put the curve on each block."""
         row = np.array(curve, np.int64)
@@ -109,6 +119,7 @@ class Table:
         for part in self.slices(ranges):
             self.reserved[part] += row
             usage[part] += row
+            np.minimum(usage[part], _FULL, out=usage[part])
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""

@@ -27,7 +27,7 @@ ReleaseReason = Literal["NeverStarted", "Withdrawn", "Refused"]
 TaintReason = Literal["Audit", "Warn", "Exception", "Ungoverned", "NoMechanism"]
 RetireReason = Literal["Retention", "Erasure", "Exhausted", "Owner"]
 
-# A run that ended so tells nothing by how long it was, so that what it did not use can be given back (accounting.md 10).
+# A run that ended so tells nothing by its length: what it did not use can be given back (accounting.md 10).
 REFUNDABLE: Final = frozenset({"Planned", "NoisyOutputs", "Operator"})
 
 
@@ -119,7 +119,11 @@ class Promise:
             _text(raw, "delta"),
             _text(raw, "unit"),
             _text(raw, "neighbours"),
-            Cut(_text(blocks, "by"), _maybe(blocks, "period"), _whole(blocks, "buckets", 1) if "buckets" in blocks else None),
+            Cut(
+                _text(blocks, "by"),
+                _maybe(blocks, "period"),
+                _whole(blocks, "buckets", 1) if "buckets" in blocks else None,
+            ),
             _units(raw, "capacity"),
             _maybe(raw, "noticeVersion"),
             _maybe(raw, "askedBy"),
@@ -344,7 +348,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Part ``part`` of ``parts`` of the state up to the entry ``through``; it stands ``part`` entries after that one."""
+    """Part ``part`` of ``parts`` of the state up to entry ``through``; it stands ``part`` entries after that one."""
 
     TYPE: ClassVar = "Checkpoint"
     through: int
@@ -387,7 +391,9 @@ def parse_transition(raw: Any) -> Transition:
         raise TransitionError("a transition must be an object with a type")
     parser = _PARSERS.get(kind)
     if parser is None:
-        raise TransitionError(f"the transition {kind[:40]!r} is of a kind that this version does not know; upgrade the operator")
+        raise TransitionError(
+            f"the transition {kind[:40]!r} is of a kind that this version does not know; upgrade the operator"
+        )
     member = MEMBERS[kind]
     if len(raw) != 2 or not isinstance(raw.get(member), dict):
         raise TransitionError(f"a transition of the type {kind} must hold {member} and nothing besides")
