@@ -1,4 +1,4 @@
-"""Mechanisms whose privacy loss can be accounted: one frozen type each. What is not here is refused, never counted as 0.
+"""Mechanisms whose privacy loss can be accounted, one frozen type each. What is not here is refused, never counted 0.
 
 All are meant under one neighbouring relation, AddOrRemoveOne: one privacy unit is added or removed. Sampling is Poisson
 sampling. Noise is in units of the sensitivity: a Gaussian's noise multiplier is its standard deviation over the
@@ -7,6 +7,7 @@ clipping bound, a Laplace's is its scale over the L1 sensitivity.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class GaussianMixture:
                 f"a mixture needs as many probabilities as sensitivities, 1 to {COMPONENTS_MAX}; "
                 f"there are {len(self.probabilities)} and {len(self.sensitivities)}"
             )
-        ascending = all(a < b for a, b in zip(self.sensitivities, self.sensitivities[1:], strict=False))
+        ascending = all(a < b for a, b in itertools.pairwise(self.sensitivities))
         if not ascending or not (self.sensitivities[0] >= 0 and math.isfinite(self.sensitivities[-1])):
             raise Refused("the sensitivities of a mixture must be finite, 0 or more, and ascend")
         if not all(p > 0 for p in self.probabilities) or abs(math.fsum(self.probabilities) - 1) > 1e-9:
@@ -151,7 +152,7 @@ class Selected:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean) and 1 <= self.mean <= 1e9):
             raise Refused(f"a mean of {self.mean:g} runs is refused; write a number from 1 to 1e9")
-        if not -1 < self.shape:  # also true of NaN
+        if not self.shape > -1:  # also true of NaN
             raise Refused(f"the shape {self.shape:g} is refused; write 1 (geometric), 0 (logarithmic) or infinity")
 
 

@@ -76,7 +76,7 @@ class Mixture:
 
 
 def binomial(rows: int, rate: float, sigma: float) -> Mixture:
-    """The shifts 0 … rows under Binomial(rows, rate), 0 < rate < 1. Their weights are log-concave: neighbours compete."""
+    """The shifts 0 … rows under Binomial(rows, rate), 0 < rate < 1. Its weights are log-concave: neighbours compete."""
     shifts = np.arange(rows + 1, dtype=np.float64)
     lgamma = np.array([math.lgamma(n + 1) for n in range(rows + 1)])
     logs = lgamma[rows] - lgamma - lgamma[::-1] + shifts * math.log(rate) + (rows - shifts) * math.log1p(-rate)

@@ -77,10 +77,7 @@ def _log_binomials(order: int) -> Floats:
 def _log_binomial(order: float, first: int) -> Floats:
     """ln |C(α, i)| for the block of i that begins at ``first``; the sign is dropped, as dp-accounting does."""
     return np.array(
-        [
-            math.lgamma(order + 1) - math.lgamma(i + 1) - math.lgamma(order - i + 1)
-            for i in range(first, first + _BLOCK)
-        ]
+        [math.lgamma(order + 1) - math.lgamma(i + 1) - math.lgamma(order - i + 1) for i in range(first, first + _BLOCK)]
     )
 
 

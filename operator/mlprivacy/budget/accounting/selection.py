@@ -27,9 +27,7 @@ def best_of(orders: Sequence[float], curve: Curve, mean: float, shape: float) ->
         return _poisson(orders, curve, mean)
     gamma = _gamma(mean, shape)
     second = min((1 - 1 / a) * loss - math.log(gamma) / a for a, loss in zip(orders, curve, strict=True))
-    selected = [
-        loss + math.log(mean) / (a - 1) + (1 + shape) * second for a, loss in zip(orders, curve, strict=True)
-    ]
+    selected = [loss + math.log(mean) / (a - 1) + (1 + shape) * second for a, loss in zip(orders, curve, strict=True)]
     # A divergence never falls as its order rises: what holds at a higher order holds here.
     for i in range(len(selected) - 2, -1, -1):
         selected[i] = min(selected[i], selected[i + 1])
