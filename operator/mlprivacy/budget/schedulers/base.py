@@ -6,12 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Protocol
 
 from mlprivacy.budget.curves import Curve
-
-_NONE: Mapping[str, Curve] = MappingProxyType({})
 
 
 class SchedulerError(ValueError):
@@ -36,7 +33,7 @@ class Block:
     id: str
     capacity: Curve
     used: Curve = ()
-    used_by: Mapping[str, Curve] = field(default=_NONE)
+    used_by: Mapping[str, Curve] = field(default_factory=dict)
     arrived: int = 0
     created: float = 0.0
 
@@ -60,7 +57,7 @@ class Demand:
     id: str
     blocks: tuple[str, ...]
     curve: Curve
-    own: Mapping[str, Curve] = field(default=_NONE)
+    own: Mapping[str, Curve] = field(default_factory=dict)
     weight: float = 1.0
     priority: int = 0
     namespace: str = ""

@@ -130,7 +130,7 @@ class Table:
 
     def fits_at(self, at: int, curve: Floats, namespace: str) -> bool:
         """Whether one block takes the curve, shape (orders,): at some order all is within the limit, and the quota."""
-        if not np.any(self.used[:, at] + curve <= self.limit[:, at]):
+        if not (self.used[:, at] + curve <= self.limit[:, at]).any():
             return False
         theirs = self.used_by.get(namespace)
         if theirs is None:
