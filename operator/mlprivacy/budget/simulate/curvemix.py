@@ -65,6 +65,10 @@ def order_sweep(spread: float) -> Mix:
     return Mix(size=0.005, blocks=1, asked=1, asked_spread=0.0, order_spread=spread)
 
 
+MIX: Final = block_sweep(3.0)
+"""What `dpack-mix` stands for where no sweep is asked for."""
+
+
 def dpack_mix(mix: Mix, seed: int, orders: Orders = PRIVATEKUBE_ORDERS) -> Workload:
     """All jobs wait at the start and are decided on at once (config/default.yaml: method offline).
 
@@ -136,7 +140,7 @@ def _laplace(alphas: Floats, scale: float) -> Floats:
 
 @lru_cache(maxsize=8)
 def normalised(orders: Orders, size: float) -> tuple[tuple[Curve, ...], tuple[float, ...]]:
-    """The curves, shifted and bent so that all groups of one best order are alike in size and flatness; and those orders.
+    """The curves, shifted and bent so that the groups of one best order are alike in size and flatness; those orders.
 
     As zoo.py normalize_zoo(): beside the capacity, the least value becomes `size`, and the rest is stretched so that
     the difference between the orders 4 to 8 has the mean and spread of FLATNESS. Groups of a single curve drop out,
@@ -169,10 +173,10 @@ def normalised(orders: Orders, size: float) -> tuple[tuple[Curve, ...], tuple[fl
 
 
 def _weights(orders: Orders, best: tuple[float, ...], spread: float) -> list[float]:
-    """How often each curve occurs: the place of its best order has a discrete Gaussian around CENTRE, evenly within one.
+    """How often each curve occurs: the place of its best order is discrete Gaussian around CENTRE, even within one.
 
-    The repository writes the exponent with a plus sign; the paper, whose figures come out with a minus, has a
-    truncated discrete Gaussian.
+    The repository's code has a plus before the exponent, and its comment and the paper a discrete Gaussian, which has
+    a minus.
     """
     many = Counter(best)
     centre = orders.index(CENTRE)

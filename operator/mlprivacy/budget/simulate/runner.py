@@ -37,6 +37,7 @@ class Asked:
         repeat: how many runs.
         share: by which DPF orders.
         orders: of the Rényi workloads.
+        mix: what varies between the jobs of `dpack-mix`.
     """
 
     workload: WorkloadName
@@ -47,6 +48,7 @@ class Asked:
     repeat: int = 20
     share: shares.Share = "dominant"
     orders: Orders = PRIVATEKUBE_ORDERS
+    mix: curvemix.Mix = curvemix.MIX
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Result:
 
     Attributes:
         granted_all: jobs granted in each run.
+        times: seconds of each grant, in the first run.
         arrived_all: jobs that there were in each.
         seconds: wall time of all runs.
     """
 
     granted_all: tuple[int, ...]
+    times: tuple[float, ...]
     arrived_all: tuple[int, ...]
     seconds: float
 
@@ -73,7 +77,12 @@ def simulate(asked: Asked) -> Result:
     """All runs. Raises SchedulerError when the policy does not know Rényi curves, or N is below 1."""
     begun = time.perf_counter()
     runs = [one(workload_of(asked, seed), asked, seed) for seed in range(asked.seed, asked.seed + asked.repeat)]
-    return Result(tuple(g for g, _ in runs), tuple(a for _, a in runs), time.perf_counter() - begun)
+    return Result(
+        granted_all=tuple(len(times) for times, _ in runs),
+        times=runs[0][0],
+        arrived_all=tuple(arrived for _, arrived in runs),
+        seconds=time.perf_counter() - begun,
+    )
 
 
 def workload_of(asked: Asked, seed: int) -> Workload:
@@ -84,7 +93,7 @@ def workload_of(asked: Asked, seed: int) -> Workload:
         return workloads.multi_block(asked.mice)
     if asked.workload == "multi-block-renyi":
         return workloads.multi_block_renyi(asked.mice, asked.orders)
-    return curvemix.dpack_mix(curvemix.block_sweep(3.0), seed, asked.orders)
+    return curvemix.dpack_mix(asked.mix, seed, asked.orders)
 
 
 def scheduler_of(asked: Asked, workload: Workload) -> Scheduler:
@@ -103,10 +112,14 @@ def scheduler_of(asked: Asked, workload: Workload) -> Scheduler:
     )
 
 
-def one(workload: Workload, asked: Asked, seed: int) -> tuple[int, int]:
-    """Jobs granted, and jobs that there were. Decides at each arrival, or once where all jobs wait from the start."""
+def one(workload: Workload, asked: Asked, seed: int) -> tuple[tuple[float, ...], int]:
+    """The time of each grant, and how many jobs there were.
+
+    Decides at each arrival, or once where all jobs wait from the start.
+    """
     scheduler = scheduler_of(asked, workload)
-    granted = arrived = 0
+    times: list[float] = []
+    arrived = 0
     for event in workload.events(seed):
         if isinstance(event, Block):
             scheduler.add_block(event)
@@ -114,7 +127,7 @@ def one(workload: Workload, asked: Asked, seed: int) -> tuple[int, int]:
         arrived += 1
         scheduler.submit(event)
         if not workload.jobs:
-            granted += len(scheduler.decide(event.arrival, explain=False).granted)
+            times += [event.arrival] * len(scheduler.decide(event.arrival, explain=False).granted)
     if workload.jobs:
-        granted += len(scheduler.decide(0.0, explain=False).granted)
-    return granted, arrived
+        times += [0.0] * len(scheduler.decide(0.0, explain=False).granted)
+    return tuple(times), arrived
