@@ -145,11 +145,11 @@ def noise_for(epsilon: float, delta: float, make: Callable[[float], Event]) -> f
     return rounded_up(high)
 
 
-def rounded_up(value: float) -> float:
-    """The value with six significant digits, never below it."""
-    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - _DIGITS)
-    rounded = float(f"{value:.{_DIGITS}g}")
-    return rounded if rounded >= value else float(f"{value + unit:.{_DIGITS}g}")
+def rounded_up(value: float, digits: int = _DIGITS) -> float:
+    """A value above 0 with so many significant digits, never below it."""
+    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    rounded = float(f"{value:.{digits}g}")
+    return rounded if rounded >= value else float(f"{value + unit:.{digits}g}")
 
 
 def check_ceiling(epsilon: float, delta: float) -> None:
