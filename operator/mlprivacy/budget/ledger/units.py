@@ -56,4 +56,5 @@ def capacity_units(orders: Sequence[float], epsilon: float, delta: float) -> Uni
 
 def decimal(value: float) -> str:
     """A number as the ledger writes it: the shortest text that reads back as the same number, whole ones without .0."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
