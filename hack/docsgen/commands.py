@@ -37,4 +37,11 @@ def _help(name: str, parent: click.Context) -> str:
     if command is None:
         raise DocsError(f"The command {code(name)} is listed and not there.")
     inner = click.Context(command, parent=parent, info_name=name, terminal_width=_WIDTH, max_content_width=_WIDTH)
-    return "\n".join(line.rstrip() for line in command.get_help(inner).splitlines())
+    found = [command.get_help(inner)]
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(inner):
+            below = click.Context(
+                command.commands[sub], parent=inner, info_name=sub, terminal_width=_WIDTH, max_content_width=_WIDTH
+            )
+            found.append(command.commands[sub].get_help(below))
+    return "\n\n".join("\n".join(line.rstrip() for line in text.splitlines()) for text in found)

@@ -22,7 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "policy": ("policy", "Compare policies and packs: which jobs they decide otherwise, and why."),
     "budget": ("budget", "The privacy budget: simulate scheduling policies."),
     "plan": ("plan", "Say what a DP job costs, or what it may be to cost no more; what is left of a budget."),
-    "verify": ("verify", "Recompute an audit log and name the first bad record."),
+    "verify": ("verify", "Recompute an audit log or a ledger and name the first bad record."),
     "doctor": ("doctor", "Look an installation over and say what to do."),
     "strip-finalizers": ("strip_finalizers", "Take our finalizer off all our objects, before an uninstall."),
     "version": ("version", "Print the version."),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ _KEYS: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=256)
 def domain_hash(subject_domain: str) -> str:
     """The beginning of the names of a domain's entries: 32 hexadecimal digits, whatever the domain is called."""
     return sha256(subject_domain.encode()).hexdigest()[:32]

@@ -115,7 +115,7 @@ def _meet(one: str, two: str) -> bool:
         row = [reachable[0] and char == _ANY] + [False] * len(b)
         for j, other in enumerate(b):
             if _ANY in (char, other):
-                row[j + 1] = (char == _ANY and reachable[j + 1]) or (other == _ANY and row[j]) or reachable[j]
+                row[j + 1] = reachable[j + 1] or row[j]  # it stands for nothing, or for one character more
             else:
                 row[j + 1] = reachable[j] and (char == other or _ONE in (char, other))
         reachable = row

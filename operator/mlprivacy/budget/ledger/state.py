@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -31,6 +31,7 @@ from mlprivacy.budget.ledger.transitions import (
 # How long settled attempts are remembered by name: a retry after that is a new step. Also the youngest entry that is
 # ever pruned, so that a writer that slept can not write under a name that is free again.
 REMEMBER: Final = timedelta(days=1)
+_SLACK: Final = timedelta(hours=1)  # they are forgotten an hour's worth at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,11 @@ class State:
             return
         self.latest = time
         oldest = next(iter(self.settled.values()), None)
-        if oldest is not None and moment_of(oldest.time) + REMEMBER < (now := moment_of(time)):
-            self._forget(stamp(now - REMEMBER))
+        # Days are compared as text first: this is asked for each entry, and nearly always the answer is no.
+        if oldest is not None and oldest.time[:10] < time[:10]:
+            now = moment_of(time)
+            if moment_of(oldest.time) + REMEMBER + _SLACK < now:
+                self._forget(stamp(now - REMEMBER))
 
     def _forget(self, before: str) -> None:
         old = []
@@ -162,13 +166,15 @@ class State:
                 self.hold(transition.key, Reservation(transition, sequence, self.latest))
             case Bind():
                 held = self.reservations[transition.key]
-                self.reservations[transition.key] = replace(held, pod=transition.pod_uid)
+                bound = Reservation(held.reserve, held.sequence, held.time, transition.pod_uid)
+                self.reservations[transition.key] = bound
                 table.weaken(held.reserve.ranges, held.reserve.assurance)
             case Commit():
                 asked = self.reservations[transition.key].reserve
                 spent = asked.curve if transition.curve is None else transition.curve
                 table.settle(asked.ranges, asked.curve, spent, asked.job.namespace)
-                table.weaken(asked.ranges, asked.assurance)
+                if self.reservations[transition.key].pod is None:  # else the pod weakened them
+                    table.weaken(asked.ranges, asked.assurance)
                 self._settle(transition, sequence)
             case Release():
                 asked = self.reservations[transition.key].reserve

@@ -118,22 +118,23 @@ class Table:
         usage = self.usage_of(namespace)
         for part in self.slices(ranges):
             self.reserved[part] += row
-            usage[part] += row
-            np.minimum(usage[part], _FULL, out=usage[part])
+            used = usage[part]
+            np.minimum(used + row, _FULL, out=used)
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""
         was = np.array(reserved, np.int64)
-        row = np.zeros_like(was) if spent is None else np.array(spent, np.int64)
-        usage = self.usage_of(namespace)
+        row = np.zeros_like(was) if spent is None else was if spent == reserved else np.array(spent, np.int64)
         for part in self.slices(ranges):
             self.reserved[part] -= was
             if spent is not None:
-                self.committed[part] += row
-                np.minimum(self.committed[part], _FULL, out=self.committed[part])
-            usage[part] += row - was
+                committed = self.committed[part]
+                np.minimum(committed + row, _FULL, out=committed)
+            if row is not was:
+                self.usage_of(namespace)[part] += row - was
 
     def weaken(self, ranges: Ranges, assurance: Assurance) -> None:
         """The blocks were spent with this assurance."""
         for part in self.slices(ranges):
-            np.minimum(self.weakest[part], assurance.rank, out=self.weakest[part])
+            weakest = self.weakest[part]
+            np.minimum(weakest, np.int8(assurance.rank), out=weakest)

@@ -456,9 +456,8 @@ def _units(raw: Body, key: str) -> Units:
     value = raw[key]
     if not isinstance(value, list) or not value:
         raise TransitionError(f"{key} must be a list of whole numbers")
-    for one in value:
-        if type(one) is not int or not 0 <= one <= UNBOUNDED:
-            raise TransitionError(f"{key} must be a list of whole numbers from 0 to {UNBOUNDED}")
+    if set(map(type, value)) != {int} or min(value) < 0 or max(value) > UNBOUNDED:
+        raise TransitionError(f"{key} must be a list of whole numbers from 0 to {UNBOUNDED}")
     return tuple(value)
 
 

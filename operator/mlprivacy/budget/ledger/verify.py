@@ -158,7 +158,9 @@ class Verifier:
             return
         try:
             entry = parse_entry(line.name, line.spec)
-            fold = self._folds.setdefault(entry.subject_domain, Fold(entry.subject_domain))
+            fold = self._folds.get(entry.subject_domain)
+            if fold is None:
+                fold = self._folds[entry.subject_domain] = Fold(entry.subject_domain)
             if fold.hash_of(entry.sequence) == entry.hash:
                 return
             before = self._before(fold, entry)
