@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,6 @@ from numpy.typing import NDArray
 from mlprivacy.budget.schedulers.jobs import Job, Key
 from mlprivacy.budget.schedulers.table import Table, indices
 from mlprivacy.budget.schedulers.unlocking import Floats
-
-_AT_ONCE: Final = 1 << 16  # numbers up to which all blocks of a group are compared with all sums at once
 
 
 @dataclass(frozen=True)
@@ -52,46 +49,103 @@ def _cost(job: Job, best: NDArray[np.intp], price: Floats) -> float:
 
 
 def best_orders(available: Floats, jobs: Sequence[Job]) -> NDArray[np.intp]:
-    """The best order of each block: the one at which most weight could be granted, ties by the least demand left over.
+    """The best order of each block: the one at which most weight could be granted.
+
+    Between equals it is the order at which all that is asked weighs least beside what is available.
 
     Args:
         available: what is left to spend, shape (orders, blocks).
         jobs: all that wait.
     """
     best = np.zeros(available.shape[1], dtype=np.intp)
+    if not jobs:
+        return best
+    weights = np.array([job.demand.weight for job in jobs])
+    alike = np.array([job.curve.ndim == 1 for job in jobs])
+    # Sorted once for all groups of blocks; a group counts the jobs that are not its own as asking and giving nothing.
+    curves = np.array([job.curve if job.curve.ndim == 1 else job.curve[:, 0] for job in jobs]).T
+    by_worth, by_size = _sorted(curves, weights)
     for blocks, members in _groups(available.shape[1], jobs):
-        curves = np.array([job.column(int(blocks[0])) for job in members]).T
-        weights = np.array([job.demand.weight for job in members])
-        value = _knapsacks(curves, weights, available[:, blocks])
-        # Between equals: the order at which all that is asked weighs least beside what is available.
-        there = available[:, blocks]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            crowded = np.where(there > 0, curves.sum(axis=1)[:, None] / there, np.inf)
-        crowded[value < value.max(axis=0)] = np.inf
-        best[blocks] = crowded.argmin(axis=0)
+        if not alike[members].all():
+            columns = [job.column(int(blocks[0])) if own else job.curve for job, own in zip(jobs, members, strict=True)]
+            here = np.array([column if column.ndim == 1 else column[:, 0] for column in columns]).T
+            best[blocks] = _best(*_sorted(here, weights), members, available[:, blocks])
+        else:
+            best[blocks] = _best(by_worth, by_size, members, available[:, blocks])
     return best
 
 
-def _groups(size: int, jobs: Sequence[Job]) -> Iterator[tuple[NDArray[np.intp], list[Job]]]:
-    """Blocks that the same jobs ask for, with those jobs. Jobs that charge blocks differently part their blocks."""
+@dataclass(frozen=True)
+class _Turn:
+    """The jobs in some order at each Rényi order: which, what they ask and what they are worth; (orders, jobs)."""
+
+    which: NDArray[np.intp]
+    asked: Floats
+    worth: Floats
+
+    @classmethod
+    def of(cls, key: Floats, curves: Floats, weights: Floats) -> _Turn:
+        """By ascending key."""
+        which = np.argsort(key, axis=1, kind="stable")
+        return cls(which, np.take_along_axis(curves, which, axis=1), weights[which])
+
+
+def _sorted(curves: Floats, weights: Floats) -> tuple[_Turn, _Turn | None]:
+    """By ε over weight; and by ε, unless all weights are the same."""
+    by_worth = _Turn.of(curves / weights, curves, weights)
+    return by_worth, _Turn.of(curves, curves, weights) if weights.min() < weights.max() else None
+
+
+def _best(by_worth: _Turn, by_size: _Turn | None, members: NDArray[np.bool_], available: Floats) -> NDArray[np.intp]:
+    """The best order of blocks that the same jobs ask for.
+
+    Args:
+        by_worth: all jobs, those with the most weight per ε first.
+        by_size: all jobs, the smallest first; None when all weights are the same.
+        members: which of the jobs ask for these blocks, shape (jobs,).
+        available: shape (orders, blocks).
+    """
+    own = members[by_worth.which]
+    sums = np.cumsum(own * by_worth.asked, axis=1)
+    value = _filled(sums, np.cumsum(own * by_worth.worth, axis=1), available)
+    if by_size is not None:
+        own = members[by_size.which]
+        heaviest = np.maximum.accumulate(own * by_size.worth, axis=1)
+        value = np.maximum(value, _filled(by_size.asked, heaviest, available))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crowded = np.where(available > 0, sums[:, -1:] / available, np.inf)
+    crowded[value < value.max(axis=0)] = np.inf
+    return np.asarray(crowded.argmin(axis=0))
+
+
+def _filled(sizes: Floats, gains: Floats, available: Floats) -> Floats:
+    """The gain of the last of the ascending sizes that fits, at each order and block; 0 where none does."""
+    pairs = zip(sizes, gains, available, strict=True)
+    return np.array(
+        [np.concatenate(([0.0], gain))[np.searchsorted(size, there, "right")] for size, gain, there in pairs]
+    )
+
+
+def _groups(size: int, jobs: Sequence[Job]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
+    """Blocks that the same jobs ask for, and which jobs. Those of a job that charges blocks differently are apart."""
     marks = np.zeros(size, dtype=np.uint64)
     for job in jobs:
         mark = _mix(job.number)
         marks[job.where] += mark
         if job.curve.ndim > 1:
             marks[job.where] += np.arange(len(indices(job.where)), dtype=np.uint64) * (mark | np.uint64(1))
-    members: dict[int, list[Job]] = {}
     order = np.argsort(marks, kind="stable")
-    cuts = np.flatnonzero(np.diff(marks[order])) + 1
-    groups = np.split(order, cuts)
-    group_of = np.empty(size, dtype=np.intp)
-    for number, blocks in enumerate(groups):
-        group_of[blocks] = number
-    for job in jobs:
-        for number in set(group_of[job.where].tolist()):
-            members.setdefault(number, []).append(job)
-    for number, found in members.items():
-        yield groups[number], found
+    groups = np.split(order, np.flatnonzero(np.diff(marks[order])) + 1)
+    first = np.array([blocks[0] for blocks in groups])
+    members = np.empty((len(groups), len(jobs)), dtype=np.bool_)
+    asked = np.zeros(size, dtype=np.bool_)
+    for number, job in enumerate(jobs):
+        asked[job.where] = True
+        members[:, number] = asked[first]
+        asked[job.where] = False
+    for blocks, those in zip(groups, members, strict=True):
+        if those.any():
+            yield blocks, those
 
 
 def _mix(number: int) -> np.uint64:
@@ -100,38 +154,3 @@ def _mix(number: int) -> np.uint64:
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
     return np.uint64(z ^ (z >> 31))
-
-
-def _knapsacks(curves: Floats, weights: Floats, available: Floats) -> Floats:
-    """The weight that fits into each block at each order, shape (orders, blocks).
-
-    Args:
-        curves: ε of each job, shape (orders, jobs).
-        weights: shape (jobs,).
-        available: shape (orders, blocks).
-    """
-    turn = np.argsort(curves / weights, axis=1, kind="stable")
-    asked = np.take_along_axis(curves, turn, axis=1)
-    sums = np.cumsum(asked, axis=1)
-    gained = np.concatenate([np.zeros((len(curves), 1)), np.cumsum(weights[turn], axis=1)], axis=1)
-    if sums.size * available.shape[1] <= _AT_ONCE:
-        fit = (sums[:, :, None] <= available[:, None, :]).sum(axis=1)
-    else:
-        pairs = zip(sums, available, strict=True)
-        fit = np.array([np.searchsorted(row, there, side="right") for row, there in pairs])
-    value: Floats = np.take_along_axis(gained, fit, axis=1)
-    if (weights != weights[0]).any():
-        value = np.maximum(value, _heaviest(curves, weights, available))
-    return value
-
-
-def _heaviest(curves: Floats, weights: Floats, available: Floats) -> Floats:
-    """The weight of the heaviest single job that fits, shape (orders, blocks); 0 when none does."""
-    turn = np.argsort(curves, axis=1, kind="stable")
-    most = np.maximum.accumulate(weights[turn], axis=1)
-    most = np.concatenate([np.zeros((len(curves), 1)), most], axis=1)
-    rows = [
-        most[order][np.searchsorted(curves[order][turn[order]], available[order], side="right")]
-        for order in range(len(curves))
-    ]
-    return np.array(rows)

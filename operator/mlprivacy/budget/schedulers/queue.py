@@ -25,6 +25,7 @@ from mlprivacy.budget.schedulers.table import Table, Where, indices
 from mlprivacy.budget.schedulers.unlocking import Everything, Floats, Unlocking
 
 _CURVES_KEPT: Final = 4096  # arrays of curves that are remembered
+_MANY: Final = 16  # jobs from which on they are compared with their blocks all at once
 
 
 @dataclass(eq=False, slots=True)
@@ -189,16 +190,23 @@ class Queue:
 
     def _open(self) -> Iterator[_Bucket]:
         """Buckets at changed blocks whose jobs the block could take."""
+        found: list[tuple[_Bucket, Job]] = []
         for at in self._changed & self._parked.keys():
             buckets = self._parked[at]
             for kind, bucket in list(buckets.items()):
-                job = bucket.head()
-                if job is None:
+                if (job := bucket.head()) is None:
                     del buckets[kind]
-                elif self.table.fits_at(at, job.column(at), job.demand.namespace):
-                    yield bucket
+                else:
+                    found.append((bucket, job))
             if not buckets:
                 del self._parked[at]
+        if len(found) > _MANY:
+            blocks = np.array([bucket.block for bucket, _ in found])
+            fit = self.table.fits_each(blocks, np.array([job.column(bucket.block) for bucket, job in found]).T)
+            found = [found[at] for at in np.flatnonzero(fit).tolist()]
+        for bucket, job in found:
+            if self.table.fits_at(bucket.block, job.column(bucket.block), job.demand.namespace):
+                yield bucket
 
     def _in_turn(self) -> Iterator[str]:
         """Under fixed keys: the heads of the open buckets and the new jobs, always the smallest key first."""
@@ -222,27 +230,33 @@ class Queue:
 
     def _together(self) -> Iterator[str]:
         """Under keys that look at all waiting jobs: every job that might run, in the order of the keys of now."""
-        runnable = [job for job in self._new if not job.gone]
+        tried = [job for job in self._new if not job.gone]
         for bucket in self._open():
-            runnable += [job for _, _, job in bucket.heap if not job.gone]
+            tried += [job for _, _, job in bucket.heap if not job.gone]
             bucket.heap.clear()
-        if runnable:
-            keys = self.policy.keys(self.table, list(self._jobs.values()), runnable)
-            for _, _, job in sorted(zip(keys, (job.number for job in runnable), runnable, strict=True)):
-                yield from self._try(job)
+        # Grants only take: who does not fit now does not fit later in this decision either. And where one job fits
+        # alone there is nothing to order.
+        fit = [job for job in tried if self._place(job) < 0]
+        keys = self.policy.keys(self.table, list(self._jobs.values()), fit) if len(fit) > 1 else [()] * len(fit)
+        for _, _, job in sorted(zip(keys, (job.number for job in fit), fit, strict=True)):
+            yield from self._try(job)
 
     def _try(self, job: Job) -> Iterator[str]:
         demand = job.demand
-        at = self.table.lacking(job.where, job.curve, demand.namespace)
-        if at < 0:
+        if self._place(job) < 0:
             self.table.take(job.where, job.curve, demand.namespace)
             self.withdraw(demand.id)
             bisect.insort(self._granted, job.number)
             yield demand.id
-            return
-        job.parked = at
-        bucket = self._parked.setdefault(at, {}).setdefault(job.kind, _Bucket(at))
-        heapq.heappush(bucket.heap, (job.key, job.number, job))
+
+    def _place(self, job: Job) -> int:
+        """Park the job at a block that can not take it, whose index is returned; −1 when all blocks can."""
+        at = self.table.lacking(job.where, job.curve, job.demand.namespace)
+        if at >= 0:
+            job.parked = at
+            bucket = self._parked.setdefault(at, {}).setdefault(job.kind, _Bucket(at))
+            heapq.heappush(bucket.heap, (job.key, job.number, job))
+        return at
 
     def _forget(self) -> None:
         """Drop the granted jobs that no waiting job was passed over by."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -46,17 +45,16 @@ def _explain(table: Table, jobs: Sequence[Job], now: float, granted: Sequence[in
         if reason is Reason.QUOTA:
             theirs = table.used_by[job.demand.namespace][:, job.parked] + curves[:, column]
             amount[:, column] = theirs
-            limit[:, column] = table.quota_limit(job.demand.namespace, slice(job.parked, job.parked + 1))[:, 0]
+            limit[:, column] = table.share_of[job.demand.namespace][:, job.parked]
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(room > 0, amount / room, np.inf)
     order = part.argmin(axis=0)
     each = np.arange(len(jobs))
     with np.errstate(invalid="ignore"):
         missing = np.where(room[order, each] > 0, amount[order, each] - limit[order, each], np.inf)
-    return [
-        _waiting(table, job, reason, (int(order[i]), float(missing[i]), float(part[order[i], i])), now, granted)
-        for i, (job, reason) in enumerate(zip(jobs, reasons, strict=True))
-    ]
+    passed = len(granted) - np.searchsorted(np.array(granted), [job.number for job in jobs], side="right")
+    found = zip(order.tolist(), missing.tolist(), part[order, each].tolist(), passed.tolist(), strict=True)
+    return [_waiting(table, job, reason, what, now) for job, reason, what in zip(jobs, reasons, found, strict=True)]
 
 
 def _reasons(table: Table, jobs: Sequence[Job], at: NDArray[np.intp], curves: Floats, sums: Floats) -> list[Reason]:
@@ -80,10 +78,8 @@ def _reasons(table: Table, jobs: Sequence[Job], at: NDArray[np.intp], curves: Fl
     return reasons
 
 
-def _waiting(
-    table: Table, job: Job, reason: Reason, what: tuple[int, float, float], now: float, granted: Sequence[int]
-) -> Waiting:
-    order, missing, part = what
+def _waiting(table: Table, job: Job, reason: Reason, what: tuple[int, float, float, int], now: float) -> Waiting:
+    order, missing, part, passed_over = what
     when: tuple[float | None, int | None] = (None, None)
     if reason is Reason.LOCKED and part <= 1:
         when = table.unlocking.when(part, int(table.arrived[job.parked]), float(table.created[job.parked]))
@@ -96,7 +92,7 @@ def _waiting(
         unlocks_at=when[0],
         unlocks_after=when[1],
         age=max(0.0, now - job.demand.arrival),
-        passed_over=len(granted) - bisect.bisect_right(granted, job.number),
+        passed_over=passed_over,
     )
 
 
