@@ -10,8 +10,8 @@ from typing import Final
 Orders = tuple[float, ...]
 """Rényi orders, ascending, each above 1."""
 
-# Dense where the best order of a DP-SGD job lies. Against fine orders they overstate ε by under 1 % for the median job of
-# ε 1 to 10, by up to 20 % for a job of few steps at a small sampling rate (docs/privacy-accounting.md, measured there).
+# Dense where the best order of a DP-SGD job lies. Against fine orders they overstate ε by under 1 % for the median job
+# of ε 1 to 10, by up to 20 % for few steps at a small sampling rate (docs/privacy-accounting.md says how measured).
 DEFAULT_ORDERS: Final[Orders] = (
     1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0,
     14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0, 128.0, 256.0, 512.0, 1024.0,

@@ -39,7 +39,9 @@ def answer(path: Path, plan: Plan) -> dict[str, Any]:
     }
     if left.never:
         largest = largest_grant(blocks, orders, _with_noise(plan), plan.delta)
-        if largest is not None:
+        if largest is None:
+            found["sentence"] += " No noise would make it fit; the block is full."
+        else:
             found["largest"] = {"noise_multiplier": largest[0], "epsilon": largest[1]}
             found["sentence"] += f" With a noise multiplier of {largest[0]:g}, epsilon {largest[1]:.4g}, it would fit."
     return found
