@@ -41,6 +41,8 @@ FINE_ORDERS: Final[Orders] = (
 )
 EPSILON_MAX: Final = 1000.0  # a larger ε promises nothing that a sentence could say
 NOISE_WANTED_MAX: Final = 1e5
+_NEAR: Final = 0.02  # width of the bracket, over the noise, from which on only the orders around the best are computed
+_NEIGHBOURS: Final = 8  # of them, on each side
 _DIGITS: Final = 6  # significant ones of a derived noise multiplier
 
 
@@ -126,23 +128,45 @@ def noise_for(epsilon: float, delta: float, make: Callable[[float], Event]) -> f
         ValueError: when (ε, δ) is no promise.
     """
     check_ceiling(epsilon, delta)
-    low, high = NOISE_MIN, 1.0
-    if epsilon_for_people(make(low), delta) <= epsilon:
-        return low
+    low, high = _bracket(epsilon, delta, make)
+    orders = FINE_ORDERS
+    while high - low > high * 10.0 ** -(_DIGITS + 1):
+        if orders is FINE_ORDERS and high - low < _NEAR * high:
+            orders = _around_best(make(high), delta)  # fewer orders give no smaller ε, so that the ceiling stays kept
+        middle = (low + high) / 2
+        if epsilon_of(orders, curve_of(make(middle), orders), delta) <= epsilon:
+            high = middle
+        else:
+            low = middle
+    return rounded_up(high)
+
+
+def _bracket(epsilon: float, delta: float, make: Callable[[float], Event]) -> tuple[float, float]:
+    """Two noise multipliers, the second of which keeps ε; the first does not, unless both are the smallest there is."""
+    high = 1.0
     while epsilon_for_people(make(high), delta) > epsilon:
-        low, high = high, high * 2
+        high *= 2
         if high > NOISE_WANTED_MAX:
             raise Refused(
                 f"no noise multiplier up to {NOISE_WANTED_MAX:g} keeps epsilon within {epsilon:g} at delta {delta:g}; "
                 "train for fewer steps, on smaller batches, or allow a larger epsilon"
             )
-    while high - low > high * 10.0 ** -(_DIGITS + 1):
-        middle = (low + high) / 2
-        if epsilon_for_people(make(middle), delta) <= epsilon:
-            high = middle
-        else:
-            low = middle
-    return rounded_up(high)
+    if high > 1:
+        return high / 2, high
+    while high > NOISE_MIN:
+        low = max(NOISE_MIN, high / 2)
+        if epsilon_for_people(make(low), delta) > epsilon:
+            return low, high
+        high = low
+    return high, high
+
+
+def _around_best(event: Event, delta: float) -> Orders:
+    """The fine orders next to the one that gives ε; with a little more or less noise the best is one of them."""
+    curve = curve_of(event, FINE_ORDERS)
+    each = [epsilon_of((order,), (loss,), delta) for order, loss in zip(FINE_ORDERS, curve, strict=True)]
+    best = each.index(min(each))
+    return FINE_ORDERS[max(0, best - _NEIGHBOURS) : best + _NEIGHBOURS + 1]
 
 
 def rounded_up(value: float, digits: int = _DIGITS) -> float:
