@@ -262,11 +262,12 @@ class PrivacyBudgetSpec(ApiModel):
             "left "
             "out, as they are when the budget is first seen. Immutable.",
         ),
-        UNIQUE,
+        # No set: of a set with whole and other numbers, unchanged, the API server (1.36) finds that it has changed.
+        ATOMIC,
         Rule(
-            "self.isSorted()",
-            "orders ascend",
-            lambda orders: orders is None or list(orders) == sorted(orders),
+            "self.isSorted() && self.all(order, self.exists_one(other, other == order))",
+            "orders ascend, and each is there once",
+            lambda orders: orders is None or list(orders) == sorted(set(orders)),
         ),
     ]
     blocks: Annotated[Blocks, Field(description="blocks say how the data is cut. Immutable."), IMMUTABLE]

@@ -124,7 +124,7 @@ def _resolve(
                 )
             inside = (*inside, reference)
             model = definitions[reference.removeprefix("#/$defs/")]
-            rules = [*model.get(VALIDATIONS, ()), *schema.get(VALIDATIONS, ())]  # of the model, and of the field besides
+            rules = [*model.get(VALIDATIONS, ()), *schema.get(VALIDATIONS, ())]  # of the model, then of the field
             schema = {**model, **schema, **({VALIDATIONS: rules} if rules else {})}
         elif not schema.get(INT_OR_STRING) and any(keyword in schema for keyword in ("anyOf", "oneOf", "allOf")):
             schema = _without_null(schema, path)
