@@ -122,6 +122,12 @@ async def test_the_libraries_are_missing() -> None:
             await accountant.rdp_curve(Gaussian(1.0), [2.0])
 
 
+async def test_what_needs_more_memory_than_is_allowed_is_no_answer(accountant: Accountant) -> None:
+    with pytest.raises(NoAnswer, match="ended"):
+        await accountant.pld_epsilon(Gaussian(0.01), 1e-5, 1e-7)
+    assert await accountant.rdp_curve(Gaussian(1.0), [2.0]) == (1.0,)
+
+
 async def test_no_such_program(tmp_path: Path) -> None:
     async with Accountant(command=[str(tmp_path / "none")]) as accountant:
         with pytest.raises(NoAnswer, match="can not be started"):

@@ -114,6 +114,12 @@ def test_where_the_quadrature_would_take_too_long_it_is_a_bound() -> None:
     assert curve[0] < 2 * 500**2 / 2 * 0.99
 
 
+def test_a_mixture_made_to_take_for_ever_gets_the_bound() -> None:
+    """Two shifts a million standard deviations apart would need a grid of 1e8 points."""
+    absurd = GaussianMixture(1.0, (0.0, 1e6), (0.5, 0.5))
+    assert curve_of(absurd, (1.5, 2.0)) == pytest.approx((1.5 * 1e12 / 2, 2 * 1e12 / 2))
+
+
 @given(st.floats(1e-4, 1), st.floats(0.5, 5), st.integers(1, 12))
 @settings(max_examples=30, deadline=None)
 def test_more_rows_of_a_unit_never_cost_less(rate: float, sigma: float, rows: int) -> None:

@@ -30,6 +30,7 @@ _FINE: Final = 5  # parts that a coarse step is cut into where the integrand cou
 _NEGLIGIBLE: Final = 55.0  # e-folds below the highest peak at which a coarse cell is left out
 _POLE: Final = 0.5  # largest fine step, in σ²/gap: the ratio of densities has zeros at a distance of π·σ²/gap
 _TERMS_MAX: Final = 1 << 22  # points times components; an order that needs more gets the bound of the largest shift
+_CELL_MAX: Final = 1 << 15  # fine points of one coarse cell times components, likewise
 _CHUNK: Final = 1 << 20  # numbers held at once
 
 
@@ -86,12 +87,14 @@ def binomial(rows: int, rate: float, sigma: float) -> Mixture:
 def renyi(orders: Sequence[float], mixture: Mixture) -> Curve:
     """The larger of the two divergences at each order.
 
-    Where the quadrature would take too long (many rows at a high order), the divergence of the largest shift alone,
-    α·shift²/(2·σ²), bounds it: the divergence is quasi-convex (van Erven and Harremoës 2014, arXiv 1206.2459).
+    Where the quadrature would take too long (many rows at a high order, shifts far apart), the divergence of the
+    largest shift alone, α·shift²/(2·σ²), bounds it: the divergence is quasi-convex (van Erven and Harremoës 2014,
+    arXiv 1206.2459).
     """
     largest, sigma = float(mixture.shifts[-1]), mixture.sigma
     most = _TERMS_MAX / len(mixture.shifts) * _COARSE * sigma
-    kept = [order for order in orders if order * largest + 2 * _TAIL * sigma <= most]
+    fits = _parts(mixture) * len(mixture.shifts) <= _CELL_MAX
+    kept = [order for order in orders if fits and order * largest + 2 * _TAIL * sigma <= most]
     x, ratio = _coarse(max(kept), mixture) if kept else (np.empty(0), np.empty(0))
     curve = []
     for order in orders:
@@ -121,6 +124,11 @@ def _coarse(order: float, mixture: Mixture) -> tuple[Floats, Floats]:
     return x, mixture.log_ratio(x)
 
 
+def _parts(mixture: Mixture) -> int:
+    """How many fine points a coarse cell needs."""
+    return max(_FINE, math.ceil(_COARSE * mixture.gap / (_POLE * mixture.sigma)))
+
+
 def _log_moment(power: float, mixture: Mixture, x: Floats, ratio: Floats) -> float:
     """ln E[(mixture/Gaussian)^power], the expectation over the Gaussian at 0.
 
@@ -131,8 +139,7 @@ def _log_moment(power: float, mixture: Mixture, x: Floats, ratio: Floats) -> flo
     sigma = mixture.sigma
     exponent = power * ratio - x * x / (2 * sigma * sigma)
     cells = np.flatnonzero(exponent > exponent.max() - _NEGLIGIBLE)
-    coarse = _COARSE * sigma
-    parts = max(_FINE, math.ceil(coarse / (_POLE * sigma * sigma / mixture.gap)))
+    coarse, parts = _COARSE * sigma, _parts(mixture)
     fine = (x[cells][:, None] + (np.arange(parts) - parts / 2) * (coarse / parts)).ravel()
     fine_ratio = mixture.log_ratio(fine)
     weight = -(fine * fine) / (2 * sigma * sigma) + math.log(coarse / parts / (sigma * math.sqrt(2 * math.pi)))
