@@ -13,7 +13,7 @@ from mlprivacy.budget.curves import effective_delta, epsilon_of
 from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.table import NEVER, Matrix
-from mlprivacy.budget.ledger.units import Units, from_units
+from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, from_units
 
 FULLEST: Final = 20
 TAINTS: Final = 10
@@ -125,11 +125,21 @@ def worst_case(state: State) -> tuple[float | None, str]:
     rows = np.flatnonzero(state.table.opened)
     if not len(rows):
         return 0.0, "no block is open"
-    totals = np.unique(state.table.committed[rows] + state.table.reserved[rows], axis=0)
-    worst = max(block_epsilon(state, total) for total in totals)
+    worst = block_epsilon(state, _worst_row(state, rows))
     if worst == float("inf"):
         return None, "a block was spent beyond every order of the budget"
     return worst, "each person's data lies in one block, and every dataset of the domain spends from it"
+
+
+def _worst_row(state: State, rows: NDArray[Any]) -> Matrix:
+    """The losses of the block with the largest ε, found without converting each block by itself."""
+    totals = state.table.committed[rows] + state.table.reserved[rows]
+    losses = np.where(totals >= UNBOUNDED, np.inf, totals / PER_EPSILON)
+    # At one order ε is the loss and a term that depends on the order and on δ alone: taken where ε is far above 0.
+    far, delta = 1e6, float(state.promise.delta) if state.promise is not None else 0.5
+    terms = np.array([epsilon_of((order,), (far,), delta) - far for order in state.orders])
+    worst: Matrix = totals[int((losses + terms).min(axis=1).argmax())]
+    return worst
 
 
 def status_of(state: State) -> dict[str, Any]:
