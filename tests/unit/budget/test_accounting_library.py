@@ -160,7 +160,6 @@ EVENTS = st.one_of(
 )
 
 
-@pytest.mark.slow
 @given(EVENTS, st.sampled_from([1e-5, 1e-8]))
 @settings(max_examples=25, deadline=None)
 def test_statement_3_rdp_is_never_below_pld(event: Event, delta: float) -> None:

@@ -215,6 +215,10 @@ def test_a_ceiling_that_is_refused(epsilon: float, delta: float) -> None:
 def test_a_ceiling_that_no_noise_keeps() -> None:
     with pytest.raises(Refused, match="no noise multiplier up to 100000 keeps epsilon within 1e-08"):
         noise_for(1e-8, 1e-9, lambda sigma: Repeated(Gaussian(sigma), 10**9))
+    with pytest.raises(Refused, match=r"Rényi accounting shows no epsilon below 0\.01"):
+        noise_for(0.01, 1e-9, Gaussian)
+    with pytest.raises(Refused, match="train for fewer steps"):
+        noise_for(0.1, 1e-9, lambda sigma: Repeated(Gaussian(sigma), 10**9))
 
 
 def test_statement_6_delta_is_at_most_one_in_a_hundred_people() -> None:

@@ -147,9 +147,15 @@ def _bracket(epsilon: float, delta: float, make: Callable[[float], Event]) -> tu
     while epsilon_for_people(make(high), delta) > epsilon:
         high *= 2
         if high > NOISE_WANTED_MAX:
+            least = epsilon_of(FINE_ORDERS, (1e-12,) * len(FINE_ORDERS), delta)
+            remedy = (
+                f"at this delta Rényi accounting shows no epsilon below {least:.2g}; allow a larger one"
+                if epsilon <= least
+                else "train for fewer steps, on smaller batches, or allow a larger epsilon"
+            )
             raise Refused(
                 f"no noise multiplier up to {NOISE_WANTED_MAX:g} keeps epsilon within {epsilon:g} at delta {delta:g}; "
-                "train for fewer steps, on smaller batches, or allow a larger epsilon"
+                f"{remedy}"
             )
     if high > 1:
         return high / 2, high
