@@ -48,7 +48,10 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """``entry`` holds the steps that were new; None when all of them were in the chain before."""
+    """``entry`` holds the steps that were new; None when all of them were in the chain before.
+
+    A reservation that was there before may have been settled since: ``fold.state.reservations`` says what is held.
+    """
 
     entry: Entry | None
 
