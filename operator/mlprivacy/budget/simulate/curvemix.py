@@ -162,8 +162,9 @@ def normalised(orders: Orders, size: float) -> tuple[tuple[Curve, ...], tuple[fl
         if group.sum() < 2:
             continue
         own = flatness[group]
-        wanted = FLATNESS + FLATNESS_SPREAD * (own - own.mean()) / own.std(ddof=1)
-        bent = size + above[group] * (wanted / own)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):  # flat curves, or all of a group alike: left out below
+            wanted = FLATNESS + FLATNESS_SPREAD * (own - own.mean()) / own.std(ddof=1)
+            bent = size + above[group] * (wanted / own)[:, None]
         for row in bent[np.isfinite(bent).all(axis=1) & (bent.min(axis=1) > 1e-10) & (bent.min(axis=1) < 1)]:
             curve = np.full(len(orders), UNUSABLE)
             curve[usable] = row * room[usable]

@@ -75,7 +75,7 @@ def _figure_6() -> list[Point]:
         found.append(
             Point("figure-6", "DPF-N", n, Asked("single-block", "dpf", n), (read, read) if read is not None else None)
         )
-        found.append(Point("figure-6", "RR-N", n, Asked("single-block", "rr", n)))
+        found.append(Point("figure-6", "RR-N", n, Asked("single-block", "rr", n, repeat=10)))
     return found
 
 
@@ -98,10 +98,10 @@ def _sweeps() -> list[Point]:
 
 def _mixed(figure: str, spread: float, mix: curvemix.Mix) -> list[Point]:
     return [
-        Point(figure, "FCFS", spread, Asked("dpack-mix", "fcfs", repeat=4, mix=mix)),
-        Point(figure, "DPF", spread, Asked("dpack-mix", "dpf", repeat=4, mix=mix)),
-        Point(figure, "DPF, cheapest order", spread, Asked("dpack-mix", "dpf", repeat=4, mix=mix, share="cheapest")),
-        Point(figure, "DPack", spread, Asked("dpack-mix", "dpack", repeat=4, mix=mix)),
+        Point(figure, "FCFS", spread, Asked("dpack-mix", "fcfs", repeat=3, mix=mix)),
+        Point(figure, "DPF", spread, Asked("dpack-mix", "dpf", repeat=3, mix=mix)),
+        Point(figure, "DPF, cheapest order", spread, Asked("dpack-mix", "dpf", repeat=3, mix=mix, share="cheapest")),
+        Point(figure, "DPack", spread, Asked("dpack-mix", "dpack", repeat=3, mix=mix)),
     ]
 
 
