@@ -387,6 +387,28 @@ def test_a_job_submitted_again_after_a_restart_unlocks_nothing_more() -> None:
     assert int(queue.table.arrived[0]) == 2
 
 
+def test_a_block_state_that_is_a_little_old_locks_nothing_again() -> None:
+    queue = basic(Dpf(), "a", unlocking=PerArrival(4))
+    for number in range(2):
+        queue.submit(job(f"job-{number}", 9))
+    queue.add_block(Block("a", (10.0,), arrived=1))
+    queue.submit(job("small", 7))
+    assert queue.decide(0.0).granted == ("small",)
+
+
+@pytest.mark.parametrize("policy", [Fcfs(), Dpack()])
+def test_jobs_that_no_longer_wait_leave_nothing_behind(policy: Policy) -> None:
+    queue = basic(policy, "a")
+    for number in range(100):
+        queue.submit(job(f"job-{number}", 11, timeout=float(number)))
+        queue.submit(job(f"other-{number}", 11))
+        queue.decide(0.0)
+    queue.decide(100.0)
+    for number in range(100):
+        queue.withdraw(f"other-{number}")
+    assert (queue.waiting(), queue._parked, queue._deadlines) == ((), {}, [])
+
+
 @pytest.mark.parametrize(
     ("demand", "says"),
     [

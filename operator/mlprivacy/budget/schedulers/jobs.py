@@ -27,7 +27,7 @@ class Job:
         curve: shape (orders,), or (orders, blocks) where blocks are charged differently.
         kind: equal for jobs that a block takes alike.
         key: under a fixed policy.
-        parked: index of a block that can not take it; −1 before it was tried.
+        parked: index of a block that can not take it; −1 while it is tried.
         gone: granted, expired or withdrawn.
     """
 

@@ -34,11 +34,21 @@ class _Bucket:
 
     block: int
     heap: list[tuple[Key, int, Job]] = field(default_factory=list)
+    gone: int = 0
+
+    def drop(self) -> None:
+        """One of them no longer waits. They are swept out when they are the larger half."""
+        self.gone += 1
+        if 2 * self.gone > len(self.heap):
+            self.heap = [item for item in self.heap if not item[2].gone]
+            heapq.heapify(self.heap)
+            self.gone = 0
 
     def head(self) -> Job | None:
         """The first that still waits."""
         while self.heap and self.heap[0][2].gone:
             heapq.heappop(self.heap)
+            self.gone -= 1
         return self.heap[0][2] if self.heap else None
 
 
@@ -138,8 +148,15 @@ class Queue:
     def withdraw(self, job_id: str) -> None:
         """The job no longer waits. Nothing happens when it did not."""
         job = self._jobs.pop(job_id, None)
-        if job is not None:
-            job.gone = True
+        if job is None:
+            return
+        job.gone = True
+        if (buckets := self._parked.get(job.parked)) is not None and (bucket := buckets.get(job.kind)) is not None:
+            bucket.drop()
+            if not bucket.heap:
+                del buckets[job.kind]
+                if not buckets:
+                    del self._parked[job.parked]
 
     def waiting(self) -> tuple[str, ...]:
         """The ids of the jobs that wait, in the order in which they came."""
@@ -224,6 +241,7 @@ class Queue:
                 if not self.table.fits_at(source.block, job.column(source.block), job.demand.namespace):
                     continue
                 heapq.heappop(source.heap)
+                job.parked = -1
             yield from self._try(job)
             if source is not None and (following := source.head()) is not None:
                 heapq.heappush(heap, (following.key, following.number, following, source))
@@ -234,8 +252,11 @@ class Queue:
         for bucket in self._open():
             tried += [job for _, _, job in bucket.heap if not job.gone]
             bucket.heap.clear()
+            bucket.gone = 0
         # Grants only take: who does not fit now does not fit later in this decision either. And where one job fits
         # alone there is nothing to order.
+        for job in tried:
+            job.parked = -1
         fit = [job for job in tried if self._place(job) < 0]
         keys = self.policy.keys(self.table, list(self._jobs.values()), fit) if len(fit) > 1 else [()] * len(fit)
         for _, _, job in sorted(zip(keys, (job.number for job in fit), fit, strict=True)):

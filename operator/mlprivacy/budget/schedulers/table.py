@@ -92,7 +92,8 @@ class Table:
             self.share_of[namespace][:, at] = [
                 value * share + self.tolerance if value > 0 else -math.inf for value in block.capacity
             ]
-        self.arrived[at] = block.arrived
+        # Never fewer than before: what is unlocked is not locked again by a state that is a little old.
+        self.arrived[at] = max(int(self.arrived[at]), block.arrived)
         self.created[at] = block.created
         key = self.capacity[:, at].tobytes()
         self.kinds[at] = self._capacities.setdefault(key, len(self._capacities))
