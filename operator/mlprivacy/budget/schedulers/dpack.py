@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from mlprivacy.budget.schedulers.jobs import Job, Key
 from mlprivacy.budget.schedulers.table import Table, indices
 from mlprivacy.budget.schedulers.unlocking import Floats
+
+_NEVER: Final = 1e300  # stands for infinity, so that nothing times it is nothing; no block has as much
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class _Turn:
 
 def _sorted(curves: Floats, weights: Floats) -> tuple[_Turn, _Turn | None]:
     """By ε over weight; and by ε, unless all weights are the same."""
+    curves = np.minimum(curves, _NEVER)
     by_worth = _Turn.of(curves / weights, curves, weights)
     return by_worth, _Turn.of(curves, curves, weights) if weights.min() < weights.max() else None
 
@@ -113,7 +117,7 @@ def _best(by_worth: _Turn, by_size: _Turn | None, members: NDArray[np.bool_], av
         heaviest = np.maximum.accumulate(own * by_size.worth, axis=1)
         value = np.maximum(value, _filled(by_size.asked, heaviest, available))
     with np.errstate(divide="ignore", invalid="ignore"):
-        crowded = np.where(available > 0, sums[:, -1:] / available, np.inf)
+        crowded = np.where(available > 0, np.minimum(sums[:, -1:] / available, _NEVER), _NEVER)
     crowded[value < value.max(axis=0)] = np.inf
     return np.asarray(crowded.argmin(axis=0))
 
