@@ -62,10 +62,11 @@ def draw_figure(path: Path, title: str, axis: str, found: Sequence[tuple[Point, 
     axes = figure.add_subplot()
     for name in dict.fromkeys(point.series for point, _ in found):
         colour, mark = _STYLES[name]
-        own = [(point.x, result.granted) for point, result in found if point.series == name]
-        if own[0][0] is None:
-            axes.axhline(own[0][1], color=colour, linestyle="--", label=name)
-        else:
+        levels = [result.granted for point, result in found if point.series == name and point.x is None]
+        own = [(point.x, result.granted) for point, result in found if point.series == name and point.x is not None]
+        for level in levels:
+            axes.axhline(level, color=colour, linestyle="--", label=name)
+        if own:
             axes.plot([x for x, _ in own], [y for _, y in own], color=colour, marker=mark, label=name)
     published = [(point.x, *point.published) for point, _ in found if point.published and point.x is not None]
     if published:
