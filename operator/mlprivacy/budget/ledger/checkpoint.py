@@ -174,6 +174,7 @@ def _begin(line: Line) -> State:
 
 def _load_blocks(state: State, lines: Sequence[Line]) -> None:
     table = state.table
+    table.loaded()
     if lines:
         table.grow((Range(lines[0]["blocks"][0], lines[-1]["blocks"][1]),))
     for line in lines:

@@ -98,7 +98,7 @@ class Fold:
         self.head = entry.head
         self._hashes.append(bytes.fromhex(entry.hash))
         if self.state is not None:
-            self.state.head = entry.head
+            self.state.head = self.head
 
     def _follow(self, entry: Entry) -> None:
         if entry.subject_domain != self.subject_domain:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlprivacy.api.base import Assurance
 from mlprivacy.api.privacy_budget import MAX_BLOCKS
 from mlprivacy.budget.ledger.blocks import Ranges
-from mlprivacy.budget.ledger.units import Units
+from mlprivacy.budget.ledger.units import UNBOUNDED, Units
 
 Matrix = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -29,7 +29,7 @@ class Table:
     of one namespace, ``weakest`` the rank of the weakest assurance with which a block was spent, or NEVER.
     """
 
-    __slots__ = ("base", "committed", "opened", "orders", "reserved", "retired", "tainted", "usage", "weakest")
+    __slots__ = ("_most", "base", "committed", "opened", "orders", "reserved", "retired", "tainted", "usage", "weakest")
 
     def __init__(self, orders: int) -> None:
         self.orders = orders
@@ -41,6 +41,7 @@ class Table:
         self.tainted: Flags = np.zeros(0, np.bool_)
         self.weakest: NDArray[np.int8] = np.zeros(0, np.int8)
         self.usage: dict[str, Matrix] = {}
+        self._most = 0  # no place of `committed` and `usage` holds more
 
     def __len__(self) -> int:
         return len(self.opened)
@@ -48,7 +49,7 @@ class Table:
     def copy(self) -> Table:
         """Another table of the same content."""
         other = Table(self.orders)
-        other.base = self.base
+        other.base, other._most = self.base, self._most
         for name in ("committed", "reserved", "opened", "retired", "tainted", "weakest"):
             setattr(other, name, getattr(self, name).copy())
         other.usage = {namespace: matrix.copy() for namespace, matrix in self.usage.items()}
@@ -118,8 +119,19 @@ class Table:
         usage = self.usage_of(namespace)
         for part in self.slices(ranges):
             self.reserved[part] += row
-            used = usage[part]
-            np.minimum(used + row, _FULL, out=used)
+            self._add(usage[part], row)
+
+    def loaded(self) -> None:
+        """The table is filled from elsewhere, so that it may hold anything."""
+        self._most = int(_FULL)
+
+    def _add(self, part: Matrix, row: Matrix) -> None:
+        """Add a row to each; what would not fit into 64 bits stays at _FULL, beyond every capacity."""
+        self._most += UNBOUNDED
+        if self._most < _FULL:  # nothing can have grown so far yet
+            part += row
+        else:
+            np.minimum(part + row, _FULL, out=part)
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""
@@ -128,8 +140,7 @@ class Table:
         for part in self.slices(ranges):
             self.reserved[part] -= was
             if spent is not None:
-                committed = self.committed[part]
-                np.minimum(committed + row, _FULL, out=committed)
+                self._add(self.committed[part], row)
             if row is not was:
                 self.usage_of(namespace)[part] += row - was
 

@@ -163,9 +163,10 @@ class Verifier:
                 fold = self._folds[entry.subject_domain] = Fold(entry.subject_domain)
             if fold.hash_of(entry.sequence) == entry.hash:
                 return
-            before = self._before(fold, entry)
+            before = self._before(fold, entry) if self._jobs else None
             fold.take(entry)
-            self._spent.setdefault(entry.subject_domain, {}).update(before)
+            if before:
+                self._spent.setdefault(entry.subject_domain, {}).update(before)
         except ChainError as error:
             self._bad.add(prefix)
             self._problems.append(Problem(line.file, line.number, error.entry, error.why))
@@ -173,7 +174,7 @@ class Verifier:
     def _before(self, fold: Fold, entry: Entry) -> dict[AttemptKey, Spent]:
         """What the entry settles, from what was reserved before it."""
         found: dict[AttemptKey, Spent] = {}
-        if not self._jobs or fold.state is None:
+        if fold.state is None:
             return found
         held = (
             {key: reservation.reserve for key, reservation in fold.state.reservations.items()}
