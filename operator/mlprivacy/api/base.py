@@ -73,6 +73,10 @@ DottedKey = Annotated[
     ),
 ]
 LegalReference = Annotated[str, Field(min_length=3, max_length=64, pattern=r"^[a-z]{2}(-[a-z0-9]+)*:[A-Za-z0-9.-]+$")]
+Identity = Annotated[
+    str,
+    Field(min_length=5, max_length=200, pattern=r"^urn:[a-z0-9][a-z0-9-]{0,31}:[A-Za-z0-9()+,.:=@;$_!*'%/?#-]+$"),
+]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 Region = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Duration = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^[1-9][0-9]{0,7}(s|m|h|d)$")]
@@ -256,6 +260,7 @@ class KindInfo(Generic[SpecT]):
     printer_columns: tuple[PrinterColumn, ...] = ()
     selectable_fields: tuple[str, ...] = ()
     name_rules: tuple[Rule, ...] = (NAME_RULE,)  # CEL over the whole object; `holds` takes metadata.name
+    served: bool = True  # False: nothing in a cluster acts on it yet, so its definition is not shipped
 
     @property
     def singular(self) -> str:

@@ -17,6 +17,7 @@ from mlprivacy.api.base import (
     ColumnName,
     DateTime,
     DottedKey,
+    Identity,
     Jurisdiction,
     KindInfo,
     LegalReference,
@@ -222,13 +223,8 @@ class DatasetSpec(ApiModel):
     """What data exists and what may be done with it."""
 
     identity: Annotated[
-        str,
-        Field(
-            min_length=5,
-            max_length=200,
-            pattern=r"^urn:[a-z0-9][a-z0-9-]{0,31}:[A-Za-z0-9()+,.:=@;$_!*'%/?#-]+$",
-            description="identity is the URN that budgets and the ledger are keyed on, not the object; immutable.",
-        ),
+        Identity,
+        Field(description="identity is the URN that budgets and the ledger are keyed on, not the object; immutable."),
         IMMUTABLE,
     ]
     source: Annotated[

@@ -13,7 +13,13 @@ from mlprivacy.api.base import KindInfo
 
 @cache
 def all_kinds() -> tuple[KindInfo[Any], ...]:
-    """Every kind, in the order of its name."""
+    """Every kind that ships, in the order of its name."""
+    return tuple(kind for kind in modelled_kinds() if kind.served)
+
+
+@cache
+def modelled_kinds() -> tuple[KindInfo[Any], ...]:
+    """Every kind that has a model, those that nothing serves yet included, in the order of its name."""
     found: list[KindInfo[Any]] = []
     for module in pkgutil.iter_modules(package.__path__):
         kind = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "KIND", None)
@@ -24,5 +30,5 @@ def all_kinds() -> tuple[KindInfo[Any], ...]:
 
 @cache
 def kind_named(kind: str) -> KindInfo[Any] | None:
-    """The kind called ``kind``, or None."""
-    return next((k for k in all_kinds() if k.kind == kind), None)
+    """The kind called ``kind``, also one that does not ship yet; None when there is none."""
+    return next((k for k in modelled_kinds() if k.kind == kind), None)

@@ -213,7 +213,7 @@ def _object(found: Objects, file: str, node: Node, default_namespace: str) -> No
     if api_version.split("/")[0] != GROUP and not core:
         found.foreign += 1
         return
-    if not core and info is None:
+    if not core and (info is None or not info.served):
         found.bad.append(BadInput(place, f"the group {GROUP} has no kind {kind[:63]}", path="kind"))
         return
     if not core and api_version != API_VERSION:

@@ -1,4 +1,4 @@
-"""``mlprivacy verify PATH``: recomputes an audit log from its files and names the first bad record."""
+"""``mlprivacy verify``: recomputes an audit log (``verify PATH``) or exported ledgers (``verify ledger FILE…``)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlprivacy.cli.errors import CliError
+from mlprivacy.cli.ledgers import ledger
 
 if TYPE_CHECKING:
     from mlprivacy.audit.chain import Head
     from mlprivacy.audit.verify import VerifyReport
 
 
-@click.command()
+class PathOrCommand(click.Group):
+    """A group that takes a path for `audit PATH`, as it was before there was anything else to verify."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts ``audit`` before what is neither a command nor a request for help. A lone name that exists is a path."""
+        lone = len(args) == 1 and Path(args[0]).exists()
+        if args and args[0] not in ("-h", "--help") and (lone or args[0] not in self.commands):
+            args = ["audit", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=PathOrCommand, context_settings={"ignore_unknown_options": True})
+def command() -> None:
+    """Recompute what was recorded, from files alone: an audit log, or exported ledgers of privacy budgets.
+
+    `mlprivacy verify PATH` is short for `mlprivacy verify audit PATH`. Exit code 0 when everything fits, 1 when
+    something does not, 2 when the arguments are wrong.
+    """
+
+
+command.add_command(ledger)
+
+
+@command.command("audit")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--anchor",
@@ -26,7 +50,7 @@ if TYPE_CHECKING:
     "this shows that the newest records were cut off.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(path: Path, anchors: tuple[str, ...], output: str) -> None:
+def audit(path: Path, anchors: tuple[str, ...], output: str) -> None:
     """Recompute an audit log (a folder, or a file of JSON lines) and name the first bad record of each chain.
 
     Exit code 0 when everything fits, 1 when something does not, 2 when the arguments are wrong.

@@ -23,6 +23,22 @@ CHANGES = [
     pytest.param("TrainingJob", {"purpose": None}, "spec.purpose", id="a purpose taken away"),
     pytest.param("TrainingJob", {"template": None}, "spec.template", id="a template taken away"),
     pytest.param("InferenceJob", {"model": {"image": None}}, "spec.model", id="a model taken away"),
+    pytest.param("PrivacyBudget", {"subjectDomain": "others"}, "spec.subjectDomain", id="another subject domain"),
+    pytest.param("PrivacyBudget", {"unit": "Event"}, "spec.unit", id="another unit"),
+    pytest.param("PrivacyBudget", {"blocks": {"period": "Day"}}, "spec.blocks", id="another partition"),
+    pytest.param("PrivacyBudget", {"orders": [2, 4]}, "spec.orders", id="other orders"),
+    pytest.param("PrivacyBudget", {"orders": None}, "spec.orders", id="no orders any more"),
+    pytest.param("PrivacyBudget", {"identities": ["urn:clinic:visits"]}, "spec.identities", id="an identity removed"),
+    pytest.param("PrivacyBudget", {"epsilon": 12}, "spec.noticeVersion", id="a larger epsilon under the old notice"),
+    pytest.param(
+        "PrivacyBudget",
+        {"epsilon": 12, "noticeVersion": "2", "approval": {"epsilon": 12, "noticeVersion": "2"}},
+        "spec.approval",
+        id="asked and approved in one step",
+    ),
+    pytest.param(
+        "PrivacyBudget", {"approval": {"epsilon": 12}}, "spec.approval", id="an approval of what nobody asked for"
+    ),
 ]
 
 
@@ -87,3 +103,20 @@ def test_status_is_not_written_through_the_object(server: Any, example: Example)
     assert patch(server, resource, {"status": {"attempt": 7}}).returncode == 0
     found = server.cluster.kubectl("get", resource, "-n", server.namespace, "-o", "json").stdout
     assert "attempt" not in json.loads(found).get("status", {})
+
+
+def test_an_entry_of_the_ledger_never_changes(server: Any, example: Example) -> None:
+    manifest = example("LedgerEntry", full=True)
+    server.apply(manifest)
+    resource = f"ledgerentries.{GROUP}/{manifest['metadata']['name']}"
+    done = patch(server, resource, {"spec": {"writer": "somebody-else"}})
+    assert "an entry of the ledger is never changed" in done.stderr
+    server.cluster.kubectl("delete", resource)
+
+
+def test_a_budget_asks_for_more_and_is_approved(server: Any, example: Example) -> None:
+    resource = stored(server, example, "PrivacyBudget")
+    more = {"epsilon": 12, "noticeVersion": "2027-01"}
+    assert patch(server, resource, {"spec": more}).returncode == 0
+    done = patch(server, resource, {"spec": {"approval": more}})
+    assert done.returncode == 0, done.stderr

@@ -173,3 +173,17 @@ class Loop(ApiModel):
 def test_a_model_inside_itself_is_refused() -> None:
     with pytest.raises(SchemaError, match="contains itself"):
         structural(Loop, "X.spec")
+
+
+def test_rules_of_a_field_add_to_those_of_its_model() -> None:
+    class Holder(ApiModel):
+        """Something that holds a model with a rule, under a rule of its own."""
+
+        outer: Annotated[
+            Outer | None,
+            Field(default=None, description="outer."),
+            Rule("self == oldSelf", "stays as it is"),
+        ]
+
+    rules = structural(Holder, "X.spec")["properties"]["outer"]["x-kubernetes-validations"]
+    assert [rule["rule"] for rule in rules] == ["has(self.maybe)", "self == oldSelf"]

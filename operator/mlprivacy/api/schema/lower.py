@@ -111,7 +111,7 @@ def _lower(schema: Schema, definitions: Mapping[str, Schema], path: str, inside:
 def _resolve(
     schema: Schema, definitions: Mapping[str, Schema], path: str, inside: tuple[str, ...]
 ) -> tuple[Schema, tuple[str, ...]]:
-    """The schema with its references written in place (siblings of a reference win), and those references."""
+    """The schema with its references written in place (siblings win, rules add up), and those references."""
     schema = dict(schema)
     while True:
         schema.pop("title", None)
@@ -123,7 +123,9 @@ def _resolve(
                     f"{path}: {reference} contains itself, and a structural schema is finite; flatten it."
                 )
             inside = (*inside, reference)
-            schema = {**definitions[reference.removeprefix("#/$defs/")], **schema}
+            model = definitions[reference.removeprefix("#/$defs/")]
+            rules = [*model.get(VALIDATIONS, ()), *schema.get(VALIDATIONS, ())]  # of the model, then of the field
+            schema = {**model, **schema, **({VALIDATIONS: rules} if rules else {})}
         elif not schema.get(INT_OR_STRING) and any(keyword in schema for keyword in ("anyOf", "oneOf", "allOf")):
             schema = _without_null(schema, path)
         else:

@@ -1,0 +1,141 @@
+"""From a PrivacyBudget to the ledger's promise: what the next one is, or what it waits for. Pure.
+
+The first promise is made by whoever may make a PrivacyBudget. A larger one is asked for by changing ``spec.epsilon`` or
+``spec.delta`` and holds once another person set ``spec.approval`` to it; until then the ledger keeps the old one, also
+when the budget was deleted and made anew with larger numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mlprivacy.api.base import FieldError
+from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_PROMISED_BY
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
+from mlprivacy.budget.ledger.blocks import Cut
+from mlprivacy.budget.ledger.checks import Terms
+from mlprivacy.budget.ledger.errors import Code, Refused
+from mlprivacy.budget.ledger.promise_rules import check_promise, larger
+from mlprivacy.budget.ledger.transitions import Promise
+from mlprivacy.budget.ledger.units import capacity_units, decimal
+from mlprivacy.budget.orders import DEFAULT_ORDERS, check_orders
+
+UNITS_PER_DELTA: Final = 100  # delta is at most 1/(100 N) for N units (accounting.md 6)
+
+
+def budget_errors(spec: PrivacyBudgetSpec, units_at_least: int | None = None) -> tuple[FieldError, ...]:
+    """What keeps a budget from ever being kept: it is refused when it is made.
+
+    Args:
+        spec: of the PrivacyBudget.
+        units_at_least: a public lower bound on the units of its datasets, where one is known.
+    """
+    return tuple(_errors(spec, units_at_least))
+
+
+def _errors(spec: PrivacyBudgetSpec, units: int | None) -> Iterator[FieldError]:
+    try:
+        orders = _orders(spec)
+    except ValueError as error:
+        yield FieldError("spec.orders", str(error))
+        return
+    if not any(capacity_units(orders, spec.epsilon, spec.delta)):
+        yield FieldError(
+            "spec.epsilon",
+            f"{spec.epsilon:g} is too little for a delta of {spec.delta:g}: no order of the budget is of use. Raise "
+            "epsilon, "
+            "or add larger orders",
+        )
+    if units is not None and spec.delta > 1 / (UNITS_PER_DELTA * units):
+        yield FieldError(
+            "spec.delta",
+            f"{spec.delta:g} is more than 1/({UNITS_PER_DELTA} N) for N = {units:,}; set it to "
+            f"{1 / (UNITS_PER_DELTA * units):.2g} or less",
+        )
+
+
+def terms_of(spec: PrivacyBudgetSpec) -> Terms:
+    """What the budget says today of who may spend."""
+    return Terms(
+        minimum_assurance=spec.minimum_assurance,
+        images=frozenset(spec.reviewed_images),
+        quotas={quota.namespace: quota.share for quota in spec.quotas},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What is to be done about the promise: ``promise`` is written, or ``waits`` says why the one in force stays."""
+
+    promise: Promise | None = None
+    waits: str | None = None
+    code: Code | None = None
+
+
+def next_promise(spec: PrivacyBudgetSpec, annotations: Mapping[str, str], current: Promise | None) -> Next:
+    """What follows ``current`` (None: the ledger is empty) when a PrivacyBudget says ``spec``.
+
+    Args:
+        spec: of the PrivacyBudget.
+        annotations: of the object: who asked for the numbers and who approved them, as admission stamped.
+        current: the promise in force.
+    """
+    try:
+        orders = _orders(spec) if spec.orders is not None or current is None else tuple(map(float, current.orders))
+        asked = Promise(
+            revision=1 if current is None else current.revision + 1,
+            orders=tuple(decimal(order) for order in orders),
+            epsilon=decimal(spec.epsilon),
+            delta=decimal(spec.delta),
+            unit=spec.unit,
+            neighbours=spec.neighbours,
+            cut=Cut.of(spec.blocks),
+            capacity=capacity_units(orders, spec.epsilon, spec.delta),
+            notice_version=spec.notice_version,
+            asked_by=annotations.get(ANNOTATION_PROMISED_BY),
+            approved_by=annotations.get(ANNOTATION_APPROVED_BY) if _approves(spec) else None,
+        )
+        if current is not None and _same(current, asked):
+            return Next()
+        check_promise(current, asked)
+    except Refused as refused:
+        return Next(waits=str(refused), code=refused.code)
+    except ValueError as error:
+        return Next(waits=str(error), code=Code.PROMISE_CHANGED)
+    return Next(promise=asked)
+
+
+def grows(spec: PrivacyBudgetSpec, current: Promise | None) -> bool:
+    """Whether the spec asks for more than what is promised."""
+    return current is not None and larger(current, spec.epsilon, spec.delta)
+
+
+def _same(current: Promise, asked: Promise) -> bool:
+    def what(promise: Promise) -> tuple[object, ...]:
+        return (
+            promise.orders,
+            promise.epsilon,
+            promise.delta,
+            promise.unit,
+            promise.neighbours,
+            promise.cut,
+            promise.notice_version,
+        )
+
+    return what(current) == what(asked)
+
+
+def _approves(spec: PrivacyBudgetSpec) -> bool:
+    """Whether what is approved is what is asked for now."""
+    given = spec.approval
+    return given is not None and (given.epsilon, given.delta, given.notice_version) == (
+        spec.epsilon,
+        spec.delta,
+        spec.notice_version,
+    )
+
+
+def _orders(spec: PrivacyBudgetSpec) -> tuple[float, ...]:
+    return DEFAULT_ORDERS if spec.orders is None else check_orders(spec.orders)

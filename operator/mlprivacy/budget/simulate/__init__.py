@@ -1,0 +1,1 @@
+"""The simulator: published workloads, run through the schedulers that the controller uses."""
