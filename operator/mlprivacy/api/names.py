@@ -39,6 +39,7 @@ ANNOTATION_APPROVED_BY: Final = f"{GROUP}/approved-by"  # of a PolicyException, 
 ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
 ANNOTATION_DEFAULT: Final = f"{GROUP}/default-digest"  # on a DataClass that ships: sha256 of its spec as it shipped
 
+SERVICE_ACCOUNT: Final = "system:serviceaccount:"  # what the user name of every ServiceAccount begins with
 FINALIZER: Final = f"{GROUP}/teardown"
 FIELD_MANAGER: Final = "mlprivacy-controller"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlprivacy.api.base import parse_spec
 from mlprivacy.api.names import LABEL_PACK, LABEL_TRAINING_ATTESTATIONS
 from mlprivacy.api.privacy_policy import KIND as PRIVACY_POLICY
+from mlprivacy.cli.access import Access
 from mlprivacy.cli.errors import CliError
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.credentials import ConfigurationError
@@ -46,15 +47,20 @@ INSTALLATION = "mlprivacy-installation"  # the ConfigMap in which the chart writ
 _SOURCES = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
 
 
-def run(kubeconfig: str | None, work: Callable[[KubeClient], Awaitable[T]]) -> T:
-    """Run ``work`` with a client.
+def run(way: Access | str | None, work: Callable[[KubeClient], Awaitable[T]]) -> T:
+    """Run ``work`` with a client; ``way`` is how to get to the cluster, or the path of a kubeconfig.
 
     Raises:
         CliError: when there is no cluster, it does not answer, or it refuses; each with what to do.
     """
 
+    access = way if isinstance(way, Access) else Access(way)
+
     async def connected() -> T:
-        async with await KubeClient.connect(kubeconfig, request_seconds=10.0) as client:
+        connecting = KubeClient.connect(
+            access.kubeconfig, context=access.context, user=access.user, groups=access.groups, request_seconds=10.0
+        )
+        async with await connecting as client:
             return await work(client)
 
     # What the client would log (warnings of the API server, retries) is either in our own words below or no matter.

@@ -89,12 +89,22 @@ class KubeClient:
         self._transport = Transport(credentials, request_seconds)
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, *, request_seconds: float = REQUEST_SECONDS) -> Self:
+    async def connect(
+        cls,
+        kubeconfig: str | None = None,
+        *,
+        context: str | None = None,
+        user: str | None = None,
+        groups: Sequence[str] = (),
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> Self:
         """A client for the given kubeconfig, $KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config.
 
-        Nothing is sent yet. Raises `credentials.ConfigurationError` with a sentence when there is no usable one.
+        `context` is one of the kubeconfig's; with `user` every request is judged as that user's. Nothing is sent yet.
+        Raises `credentials.ConfigurationError` with a sentence when there is no usable one.
         """
-        return cls(await config.load(kubeconfig), request_seconds=request_seconds)
+        found = await config.load(kubeconfig, context=context)
+        return cls(config.acting_as(found, user, groups) if user else found, request_seconds=request_seconds)
 
     async def close(self) -> None:
         """Close all connections; watches end with Unreachable."""

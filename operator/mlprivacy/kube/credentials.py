@@ -232,13 +232,24 @@ def _token_file(loader: Any) -> Path | None:
     return Path(os.path.normpath(Path(loader._get_base_path(user.path)) / str(user["tokenFile"])))
 
 
-async def load(kubeconfig: str | None = None, environ: Mapping[str, str] = os.environ) -> Credentials:
-    """The first of: the given kubeconfig, $KUBECONFIG, the pod's ServiceAccount, ~/.kube/config."""
+async def load(
+    kubeconfig: str | None = None, environ: Mapping[str, str] = os.environ, *, context: str | None = None
+) -> Credentials:
+    """The first of: the given kubeconfig, $KUBECONFIG, the pod's ServiceAccount, ~/.kube/config.
+
+    With a `context` only a kubeconfig will do. Raises ConfigurationError.
+    """
     chosen = kubeconfig or environ.get("KUBECONFIG")
     if chosen:
-        return await from_kubeconfig(chosen)
-    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return await from_kubeconfig(chosen, context)
+    if environ.get("KUBERNETES_SERVICE_HOST") and context is None:
         return in_cluster(environ)
     if _exists("~/.kube/config"):
-        return await from_kubeconfig("~/.kube/config")
+        return await from_kubeconfig("~/.kube/config", context)
     return in_cluster(environ)
+
+
+def acting_as(credentials: Credentials, user: str, groups: Sequence[str] = ()) -> Credentials:
+    """The same credentials, with which requests are judged as those of `user`; the caller needs `impersonate`."""
+    credentials.impersonation = (("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups))
+    return credentials
