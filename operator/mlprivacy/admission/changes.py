@@ -1,4 +1,4 @@
-"""What is recorded of a change to what decisions rest on: who, which form before and after, and what an approval did."""
+"""What is recorded of a change to what decisions rest on: by whom, from which form to which, what was approved."""
 
 from __future__ import annotations
 
@@ -56,12 +56,8 @@ def _of_exception(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[s
         "rule": _scalar(after.get("rule")),
         "ticket": _scalar(after.get("ticket")),
         "expiresAt": _scalar(after.get("expiresAt")),
-        "workload": {
-            key: _scalar(value) for key, value in _mapping(after.get("workload")).items() if key in _WORKLOAD
-        },
-        "approval": {
-            key: _scalar(value) for key, value in _mapping(after.get("approval")).items() if key in _APPROVAL
-        },
+        "workload": {key: _scalar(value) for key, value in _mapping(after.get("workload")).items() if key in _WORKLOAD},
+        "approval": {key: _scalar(value) for key, value in _mapping(after.get("approval")).items() if key in _APPROVAL},
     }
 
 

@@ -19,7 +19,7 @@ from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
-from mlprivacy.policy.exceptions import exception_errors, exception_warnings
+from mlprivacy.policy.exceptions import approval_warnings, exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.packs import Shelf
@@ -79,11 +79,19 @@ async def judge_kind(
     found = [*_unknown_fields(parsed)]
     if isinstance(parsed.spec, PolicyExceptionSpec):
         found += wording.field_lines(exception_warnings(parsed.spec, now))
+    if isinstance(parsed.spec, PolicyExceptionSpec) and _approves(review):
+        found += wording.field_lines(approval_warnings(parsed.spec))
     if isinstance(parsed.spec, PrivacyPolicySpec):
         found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
     found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
+
+
+def _approves(review: Review) -> bool:
+    before, after = (one.get("spec") if one is not None else None for one in (review.old, review.object))
+    was = isinstance(before, Mapping) and before.get("approved") is True
+    return not was and isinstance(after, Mapping) and after.get("approved") is True
 
 
 async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[FieldError, ...]:

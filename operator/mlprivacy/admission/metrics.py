@@ -21,7 +21,7 @@ REFUSED: Final = Counter(
 )
 NOT_RECORDED_ALONE: Final = Counter(
     "mlprivacy_admission_summarised_records_total",
-    "Refusals, and changes of exceptions that nobody approved, that are in a summary of the audit log and not by themselves.",
+    "Refusals, and changes of exceptions that nobody approved, that the audit log has in a summary only.",
 )
 STALENESS: Final = Gauge(
     "mlprivacy_admission_facts_age_seconds", "Seconds since the API server last spoke to the facts."

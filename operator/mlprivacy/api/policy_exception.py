@@ -19,7 +19,6 @@ from mlprivacy.api.base import (
 from mlprivacy.api.constraints import ATOMIC, IMMUTABLE, Boolean, Integer, Rule
 from mlprivacy.api.privacy_policy import RuleId
 
-
 _SAME_COVERS = "has(self.covers) == has(oldSelf.covers) && (!has(self.covers) || self.covers == oldSelf.covers)"
 
 
@@ -44,9 +43,7 @@ class Approval(ApiModel):
     """What was looked at when the exception was approved: this object, in this form."""
 
     uid: Annotated[str, Field(min_length=1, max_length=64, description="uid is the metadata.uid that was looked at.")]
-    generation: Annotated[
-        Integer, Field(ge=1, description="generation is the metadata.generation that was looked at.")
-    ]
+    generation: Annotated[Integer, Field(ge=1, description="generation is the metadata.generation that was looked at.")]
 
 
 class PolicyExceptionSpec(ApiModel):
@@ -76,7 +73,7 @@ class PolicyExceptionSpec(ApiModel):
             default=(),
             max_length=16,
             description="covers are the findings of the rule that it accepts; `mlprivacy check JOB --exception RULE` "
-            "writes them. Any other finding refuses the job as before. None listed: whatever that rule finds in that job.",
+            "writes them. Any other finding refuses the job. None listed: whatever the rule finds in that job.",
         ),
         ATOMIC,
     ]
@@ -93,15 +90,14 @@ class PolicyExceptionSpec(ApiModel):
         Approval | None,
         Field(
             default=None,
-            description="approval names what the approver looked at, and is set together with approved. What was changed "
-            "or made anew since then is not approved.",
+            description="approval names what the approver looked at, and is set together with approved. What was "
+            "changed or made anew since then is not approved.",
         ),
     ]
 
     object_rules: ClassVar = (
         Rule(
-            "!oldSelf.approved || (self.reason == oldSelf.reason && self.ticket == oldSelf.ticket "
-            f"&& {_SAME_COVERS})",
+            f"!oldSelf.approved || (self.reason == oldSelf.reason && self.ticket == oldSelf.ticket && {_SAME_COVERS})",
             "what was approved does not change; revoke it, or ask for another exception",
         ),
         Rule(

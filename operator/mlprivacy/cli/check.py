@@ -69,6 +69,12 @@ classes) and everything that is not in the files. A dataset that is not in the f
     show_default=True,
     help="Where the operator runs: only there ConfigMaps attest people's training.",
 )
+@click.option(
+    "--exception",
+    "exception_from",
+    metavar="RULE",
+    help="Print the PolicyException to ask for, covering what RULE finds in the jobs that it refuses.",
+)
 @click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
 def command(
     paths: tuple[str, ...],
@@ -79,6 +85,7 @@ def command(
     audit_retention_days: int,
     requester: str | None,
     operator_namespace: str,
+    exception_from: str | None,
     now: str | None,
 ) -> None:
     """Decide on the jobs in files, as the operator would.
@@ -105,6 +112,12 @@ def command(
         )
     with offline.custom_rules() as custom:
         judgement = offline.judge(found, settings, custom)
+    if exception_from is not None:
+        from mlprivacy.cli import asking  # noqa: PLC0415
+
+        for line in asking.requests(judgement.judged, exception_from, settings.now):
+            click.echo(line)
+        return
     if output == "json":
         import json  # noqa: PLC0415
 

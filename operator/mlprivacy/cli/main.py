@@ -19,6 +19,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "test": ("testing", "Run policy fixtures and compare the decisions with what they expect."),
     "rules": ("rules", "List the rules, or say all about one."),
     "explain": ("explain", "Say what was decided on a job and why, or what a rule is for."),
+    "approve": ("approve", "Show a PolicyException and approve what was shown."),
+    "revoke": ("revoke", "Take the approval of a PolicyException back."),
     "policy": ("policy", "Compare policies and packs: which jobs they decide otherwise, and why."),
     "verify": ("verify", "Recompute an audit log and name the first bad record."),
     "doctor": ("doctor", "Look an installation over and say what to do."),

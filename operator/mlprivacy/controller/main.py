@@ -157,9 +157,7 @@ async def _start(
     recorder = AsyncRecorder(collector, registry=REGISTRY)
     recorder.start()
     stack.push_async_callback(recorder.stop, PARTING_SECONDS)
-    controller = Controller(
-        config, client, identity, settings, facts, children, collector, record=recorder.record
-    )
+    controller = Controller(config, client, identity, settings, facts, children, collector, record=recorder.record)
     for source in (facts, children):
         source.start()
         stack.push_async_callback(source.stop)

@@ -63,6 +63,15 @@ def exception_warnings(spec: PolicyExceptionSpec, now: datetime) -> tuple[FieldE
     return ()
 
 
+def approval_warnings(spec: PolicyExceptionSpec) -> tuple[FieldError, ...]:
+    """What whoever approves it should know."""
+    if spec.covers:
+        return ()
+    workload = spec.workload
+    what = f"whatever {spec.rule} finds in {workload.kind} {workload.namespace}/{workload.name} passes until "
+    return (FieldError("spec.covers", f"names no finding: {what}{spec.expires_at}, also after a change of the job"),)
+
+
 @dataclass(frozen=True)
 class Terms:
     """What the policies in force allow, folded: the shortest of their durations, the rules that all of them list.
@@ -179,7 +188,11 @@ def _agreed(
             end,
         )
     if requester.startswith(SERVICE_ACCOUNT):
-        return Reason.NOT_STAMPED, "a ServiceAccount asked for it, and an account is no person; ask for it yourself", end
+        return (
+            Reason.NOT_STAMPED,
+            "a ServiceAccount asked for it, and an account is no person; ask for it yourself",
+            end,
+        )
     if not spec.approved:
         return Reason.WAITING_FOR_APPROVAL, "it waits for the approval of another person with the verb approve", end
     if not isinstance(approver, str) or not approver:
@@ -232,7 +245,9 @@ class Applied:
         A reference that no grant covers is access and no policy, so a boundary stays what it is.
         """
         in_force, idle = self.by_rule.get(rule, ()), self.idle.get(rule, ())
-        others = [(one.name, "it was approved for other findings of this rule, see its spec.covers") for one in in_force]
+        others = [
+            (one.name, "it was approved for other findings of this rule, see its spec.covers") for one in in_force
+        ]
         others += [(one.name, one.sentence) for one in idle]
         why = "".join(f". The PolicyException {name} does not apply: {sentence}" for name, sentence in others[:2])
         for raised, finding in found:

@@ -206,7 +206,11 @@ def permitted(facts: Facts, asked: References, kind: str, owner: str, name: str)
 def granted_datasets(grants: Iterable[Parsed[DatasetGrantSpec]], namespace: str, kind: str) -> Iterator[str]:
     """``namespace/name`` of the datasets that these grants name to jobs of this kind in this namespace."""
     for grant in grants:
-        if grant.spec is None or being_deleted(grant) or not any(f.namespace == namespace and f.kind == kind for f in grant.spec.from_):
+        if (
+            grant.spec is None
+            or being_deleted(grant)
+            or not any(f.namespace == namespace and f.kind == kind for f in grant.spec.from_)
+        ):
             continue
         for to in grant.spec.to:
             if to.kind == "Dataset":

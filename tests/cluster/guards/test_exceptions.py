@@ -419,7 +419,9 @@ def test_nobody_touches_the_metadata_of_anothers(desk: Desk) -> None:
         body = json.dumps({"metadata": noted})
         assert "labels and annotations" in desk.refused(name, body, by=COLLEAGUE)
         desk.patch(name, body, by=ENGINEER)
-        desk.patch(name, json.dumps({"metadata": {key: dict.fromkeys(value) for key, value in noted.items()}}), by=OFFICER)
+        desk.patch(
+            name, json.dumps({"metadata": {key: dict.fromkeys(value) for key, value in noted.items()}}), by=OFFICER
+        )
 
 
 def test_a_service_account_neither_asks_nor_approves(desk: Desk, world: Any) -> None:

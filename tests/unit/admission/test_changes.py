@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 from builders import consent_scope, data_class, dataset, exception, grant, policy
-
 from prometheus_client import CollectorRegistry
 
 from mlprivacy.admission.changes import changed_event
@@ -66,6 +65,15 @@ async def test_every_kind_that_decisions_rest_on_is_recorded_and_dry_runs_are_no
     assert world.recorded == []
     await world.ask(KINDS, new)
     assert [line.split()[0] for line in world.recorded] == [new["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(("covers", "warned"), [([], True), ([{"path": "spec", "message": "this"}], False)])
+async def test_whoever_approves_all_that_a_rule_finds_is_told(world, covers, warned):
+    spec = {"covers": covers, "expiresAt": "2026-06-20T12:00:00Z"}
+    old = exception(approved=False, approved_by=None, **spec)
+    told = (await world.ask(KINDS, exception(**spec), old)).get("warnings", [])
+    assert any("whatever dp-required finds" in line for line in told) is warned
+    assert not any("whatever" in line for line in (await world.ask(KINDS, old)).get("warnings", []))
 
 
 async def test_a_finalizer_or_a_label_is_no_change(world):

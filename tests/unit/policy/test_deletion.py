@@ -1,4 +1,4 @@
-"""What its owner deleted is not in force, whatever finalizer still keeps it; what may weaken by going stays in force."""
+"""What its owner deleted is not in force, whatever finalizer keeps it; what may weaken by going stays in force."""
 
 import pytest
 from builders import change, consent_scope, data_class, dataset, decide, grant, health_class, policy, training_job

@@ -1,9 +1,9 @@
 """trained-personnel: whoever asks for a job has a current attestation of privacy training.
 
 Switched on by a pack or a policy. The requester is the user whom the API server authenticated at the job's creation, as
-admission stamped it. A ServiceAccount is no person: whoever may mint its tokens asks through it, so an entry for one never
-counts, and a job that a program applies is a breach. Attestations are the
-ConfigMaps labelled ``mlprivacy.dev/training-attestations: "true"`` in the operator's namespace: the key is the user
+admission stamped it. A ServiceAccount is no person: whoever may mint its tokens asks through it, so an entry for one
+never counts, and a job that a program applies is a breach. Attestations are the ConfigMaps labelled
+``mlprivacy.dev/training-attestations: "true"`` in the operator's namespace: the key is the user
 (``policy.people.attestation_key``), the value the last day of validity.
 """
 
@@ -35,8 +35,8 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             PATH,
             f"{user} asked for this job, and no person: whoever may use a ServiceAccount asks through it, so an "
             "attestation for it does not count",
-            "let a person who took the training create the job; for jobs that programs apply, ask the privacy office to set "
-            "the action of trained-personnel in a PrivacyPolicy",
+            "let a person who took the training create the job; for jobs that programs apply, ask the privacy office "
+            "to set the action of trained-personnel in a PrivacyPolicy",
         )
         return
     if not case.has_attestations:
