@@ -49,8 +49,8 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "admission",
         "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy or PolicyException: "
         "who, whether it was let through, the digest of the spec before and after, which fields changed; of an "
-        "exception whether it was asked for, approved, revoked or changed. Sent without waiting. A write that the API server "
-        "gave up afterwards has a record too",
+        "exception whether it was asked for, approved, revoked or changed. Sent without waiting. A write that the API "
+        "server gave up afterwards has a record too",
     ),
     "object-deleted": (
         "controller",
