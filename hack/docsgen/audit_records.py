@@ -45,6 +45,25 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "admission",
         "what admission answered: operation, verdict, digest, rules. Sent without waiting, so one may be lost",
     ),
+    "object-changed": (
+        "admission",
+        "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy or PolicyException: "
+        "who, whether it was let through, the digest of the spec before and after, which fields changed; of an "
+        "exception whether it was asked for, approved, revoked or changed. Sent without waiting. A write that the API "
+        "server gave up afterwards has a record too",
+    ),
+    "object-deleted": (
+        "controller",
+        "one of these objects, or a governed Namespace, is gone: the digest of its last spec, and whether it was an "
+        "approved exception. The API server's own audit log says who deleted it; what went while no controller ran is "
+        "not recorded",
+    ),
+    "refusals": (
+        "admission",
+        "how many refusals of a namespace were not recorded one by one, by kind, from when to when: after 60 at once "
+        "each namespace gets one record a minute. Under the empty name: of what is in no namespace, changes of "
+        "exceptions that nobody approved included. Whatever else was let through is always recorded",
+    ),
     "seal": ("collector", "a governed pod was seen to be sealed while the canary was alive"),
     "heartbeat": ("collector", "a sidecar answered, where its log stands, and how far it was pulled"),
     "sidecar": ("collector", "records of a sidecar's own log as pulled, or that the log does not continue"),

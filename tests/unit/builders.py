@@ -147,6 +147,8 @@ def exception(
         "expiresAt": "2026-06-20T12:00:00Z",
         "approved": True,
     }
+    if (base | spec)["approved"]:
+        base["approval"] = {"uid": f"uid-policyexception-{name}", "generation": 1}
     made_of = _object("PolicyException", name, None, base | spec)
     stamps = {"mlprivacy.dev/requested-by": requested_by, "mlprivacy.dev/approved-by": approved_by}
     made_of["metadata"] |= {

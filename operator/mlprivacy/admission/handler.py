@@ -14,6 +14,7 @@ from typing import Any, Final
 from prometheus_client import Counter
 
 from mlprivacy.admission import metrics
+from mlprivacy.admission.changes import RECORDED
 from mlprivacy.admission.kinds import JOB_KINDS, judge_kind, refuse
 from mlprivacy.admission.pods import Facts, Jobs, PodJudge
 from mlprivacy.admission.review import Answer, Malformed, Review, parse_review, response
@@ -29,6 +30,7 @@ PODS: Final = "/validate/pods"
 PATHS: Final = frozenset({STAMP, KINDS, PODS})
 JSON: Final = "application/json"
 
+_RECORDED: Final = JOB_KINDS | RECORDED
 QUIET: Final = frozenset({"NotGoverned", "Unchanged", "Stamped"})  # answers that no log line tells of
 
 Record = Callable[[Review, Answer], None]
@@ -46,8 +48,8 @@ class Handler:
     """Answers admission reviews.
 
     ``fresh`` says why nothing can be decided now (a sentence), or None. ``log`` takes the fields of one line for each
-    decision; there is no person's name among them. ``record`` is called for each decision that
-    is no dry run, and must not block.
+    decision; there is no person's name among them. ``record`` is called for each decision, and each change of what
+    decisions rest on, that is no dry run, and must not block.
     """
 
     def __init__(
@@ -144,7 +146,7 @@ class Handler:
                 "milliseconds": round(seconds * 1000, 3),
             }
         )
-        if self._record is not None and not review.dry_run and (path == PODS or review.kind in JOB_KINDS):
+        if self._record is not None and not review.dry_run and (path == PODS or review.kind in _RECORDED):
             self._record(review, answer)
 
 

@@ -22,7 +22,7 @@ from mlprivacy.api.reasons import NEEDS_PEOPLE
 from mlprivacy.kube.settling import exception_of
 from mlprivacy.policy.custom_trial import sentence
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
-from mlprivacy.policy.exceptions import Terms, exception_errors, exception_warnings
+from mlprivacy.policy.exceptions import Terms, approval_warnings, exception_errors, exception_warnings
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Dependency, Finding, Verdict
 from mlprivacy.policy.modes import selects
@@ -91,12 +91,20 @@ async def judge_kind(
     found = [*_unknown_fields(parsed)]
     if isinstance(parsed.spec, PolicyExceptionSpec):
         found += wording.field_lines(exception_warnings(parsed, now, await _terms(parsed.spec, facts, now)))
+    if isinstance(parsed.spec, PolicyExceptionSpec) and _approves(review):
+        found += wording.field_lines(approval_warnings(parsed.spec))
     if isinstance(parsed.spec, PrivacyPolicySpec):
         found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
         found += wording.field_lines(await _policy_trial(parsed.spec, facts))
     found += wording.field_lines(vocabulary_warnings(parsed.spec))
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
+
+
+def _approves(review: Review) -> bool:
+    before, after = (one.get("spec") if one is not None else None for one in (review.old, review.object))
+    was = isinstance(before, Mapping) and before.get("approved") is True
+    return not was and isinstance(after, Mapping) and after.get("approved") is True
 
 
 async def _policy_errors(spec: PrivacyPolicySpec, facts: FactSource) -> tuple[FieldError, ...]:

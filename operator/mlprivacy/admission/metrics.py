@@ -19,6 +19,10 @@ REFUSED: Final = Counter(
     "Requests that were no review from somebody who may ask, or that failed here.",
     ["why"],
 )
+NOT_RECORDED_ALONE: Final = Counter(
+    "mlprivacy_admission_summarised_records_total",
+    "Refusals, and changes of exceptions that nobody approved, that the audit log has in a summary only.",
+)
 STALENESS: Final = Gauge(
     "mlprivacy_admission_facts_age_seconds", "Seconds since the API server last spoke to the facts."
 )

@@ -42,6 +42,7 @@ ANNOTATION_PROMISED_BY: Final = f"{GROUP}/promised-by"  # of a PrivacyBudget, wh
 ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
 ANNOTATION_DEFAULT: Final = f"{GROUP}/default-digest"  # on a DataClass that ships: sha256 of its spec as it shipped
 
+SERVICE_ACCOUNT: Final = "system:serviceaccount:"  # what the user name of every ServiceAccount begins with
 FINALIZER: Final = f"{GROUP}/teardown"
 FIELD_MANAGER: Final = "mlprivacy-controller"
 

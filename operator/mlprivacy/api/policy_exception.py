@@ -16,8 +16,10 @@ from mlprivacy.api.base import (
     PrinterColumn,
     Text,
 )
-from mlprivacy.api.constraints import IMMUTABLE, Boolean, Integer, Rule
+from mlprivacy.api.constraints import ATOMIC, IMMUTABLE, Boolean, Integer, Rule
 from mlprivacy.api.privacy_policy import RuleId
+
+_SAME_COVERS = "has(self.covers) == has(oldSelf.covers) && (!has(self.covers) || self.covers == oldSelf.covers)"
 
 
 class ExceptedWorkload(ApiModel):
@@ -28,6 +30,20 @@ class ExceptedWorkload(ApiModel):
     ]
     namespace: Annotated[DnsLabel, Field(description="namespace of the job; exact, no wildcard.")]
     name: Annotated[JobName, Field(description="name of the job; exact, no wildcard.")]
+
+
+class CoveredFinding(ApiModel):
+    """One finding of the rule, in the words of `mlprivacy check`, of a refusal or of the job's status."""
+
+    path: Annotated[str, Field(min_length=1, max_length=256, description="path of the finding: the field it is about.")]
+    message: Annotated[Text, Field(description="message of the finding, exactly; another breach reads differently.")]
+
+
+class Approval(ApiModel):
+    """What was looked at when the exception was approved: this object, in this form."""
+
+    uid: Annotated[str, Field(min_length=1, max_length=64, description="uid is the metadata.uid that was looked at.")]
+    generation: Annotated[Integer, Field(ge=1, description="generation is the metadata.generation that was looked at.")]
 
 
 class PolicyExceptionSpec(ApiModel):
@@ -51,18 +67,37 @@ class PolicyExceptionSpec(ApiModel):
             "most spec.exceptions.maxDuration of each policy in force after the exception was made."
         ),
     ]
+    covers: Annotated[
+        tuple[CoveredFinding, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="covers are the findings of the rule that it accepts; `mlprivacy check JOB --exception RULE` "
+            "writes them. Any other finding refuses the job. None listed: whatever the rule finds in that job.",
+        ),
+        ATOMIC,
+    ]
     approved: Annotated[
         Boolean,
         Field(
             default=False,
             description="approved is set to true by a person with the verb approve on policyexceptions.mlprivacy.dev "
-            "and is not the one who asked; set to false it revokes. Leave it out of what a GitOps tool applies.",
+            "and is not the one who asked, together with approval; set to false it revokes. `mlprivacy approve NAME` "
+            "does it. Leave it out of what is asked for.",
+        ),
+    ]
+    approval: Annotated[
+        Approval | None,
+        Field(
+            default=None,
+            description="approval names what the approver looked at, and is set together with approved. What was "
+            "changed or made anew since then is not approved.",
         ),
     ]
 
     object_rules: ClassVar = (
         Rule(
-            "!oldSelf.approved || (self.reason == oldSelf.reason && self.ticket == oldSelf.ticket)",
+            f"!oldSelf.approved || (self.reason == oldSelf.reason && self.ticket == oldSelf.ticket && {_SAME_COVERS})",
             "what was approved does not change; revoke it, or ask for another exception",
         ),
         Rule(
@@ -73,7 +108,7 @@ class PolicyExceptionSpec(ApiModel):
         ),
         Rule(
             "!self.approved || oldSelf.approved || (self.reason == oldSelf.reason "
-            "&& self.ticket == oldSelf.ticket && self.expiresAt == oldSelf.expiresAt)",
+            f"&& self.ticket == oldSelf.ticket && self.expiresAt == oldSelf.expiresAt && {_SAME_COVERS})",
             "approving changes nothing else, so that what was asked for is what is approved",
             None,
             ".approved",

@@ -57,7 +57,9 @@ class Reason(StrEnum):
     EXPIRED = "Expired"  # its time is over
     NOT_EXCEPTABLE = "NotExceptable"  # its rule knows no exception, or a policy in force allows none
     INVALID_DATES = "InvalidDates"  # it ends too late, or before it began
-    NOT_STAMPED = "NotStamped"  # who asked or who approved is not known, or they are the same
+    NOT_STAMPED = "NotStamped"  # who asked or who approved is not known, is no person, or they are the same
+    NOT_BOUND = "NotBound"  # its approval does not name the exception that it stands in
+    BEING_DELETED = "BeingDeleted"  # somebody deleted it, and a finalizer still keeps it
     # Conditions after the decision.
     REFS_RESOLVED = "RefsResolved"  # all references resolve
     CONTROLS_IN_PLACE = "ControlsInPlace"  # made and read back, receipt held

@@ -71,6 +71,12 @@ classes) and everything that is not in the files. A dataset that is not in the f
     show_default=True,
     help="Where the operator runs: only there ConfigMaps attest people's training.",
 )
+@click.option(
+    "--exception",
+    "exception_from",
+    metavar="RULE",
+    help="Print the PolicyException to ask for, covering what RULE finds in the jobs that it refuses.",
+)
 @click.option("--now", metavar="TIME", help="Judge at this moment (RFC 3339, or a day) instead of the present.")
 @click.option("-v", "--verbose", is_flag=True, help="Show findings that are only recorded in full, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only what is refused, held or bad input, and the count.")
@@ -83,6 +89,7 @@ def command(
     audit_retention_days: int,
     requester: str | None,
     operator_namespace: str,
+    exception_from: str | None,
     now: str | None,
     verbose: bool,
     quiet: bool,
@@ -111,6 +118,12 @@ def command(
         )
     with offline.custom_rules() as custom:
         judgement = offline.judge(found, settings, custom)
+    if exception_from is not None:
+        from mlprivacy.cli import asking  # noqa: PLC0415
+
+        for line in asking.requests(judgement.judged, exception_from, settings.now):
+            click.echo(line)
+        return
     if output == "json":
         import json  # noqa: PLC0415
 

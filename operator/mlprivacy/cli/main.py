@@ -20,6 +20,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rules": ("rules", "List the rules, or say all about one."),
     "explain": ("explain", "Say what was decided on a job and why, or what a rule is for."),
     "scan": ("scan", "List the jobs of a cluster: what was decided, and what Enforce would make of it."),
+    "approve": ("approve", "Show a PolicyException and approve what was shown."),
+    "revoke": ("revoke", "Take the approval of a PolicyException back."),
     "policy": ("policy", "Compare policies and packs: which jobs they decide otherwise, and why."),
     "budget": ("budget", "The privacy budget: simulate scheduling policies."),
     "plan": ("plan", "Say what a DP job costs, or what it may be to cost no more; what is left of a budget."),

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from mlprivacy.audit.client import CollectorClient
+from mlprivacy.audit.record import Event
 from mlprivacy.controller import metrics
 from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
@@ -21,6 +22,7 @@ from mlprivacy.controller.defaults import DefaultClasses
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.exceptions import EXCEPTION, Exceptions
 from mlprivacy.controller.framework import Framework
+from mlprivacy.controller.gone import gone_event
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
 from mlprivacy.controller.packs import Packs
@@ -58,7 +60,11 @@ class Controller:
         facts: FactStore,
         children: Children,
         collector: CollectorClient,
+        *,
+        record: Callable[[Event], object] = lambda _: None,
     ) -> None:
+        """``record`` takes the events that nothing waits for; it must not block."""
+        self._record = record
         self._config = config
         self._facts = facts
         self._children = children
@@ -213,6 +219,8 @@ class Controller:
             self._queue.add(owner)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
+        if (event := gone_event(old, new)) is not None:
+            self._record(event)
         # A register, a network or a node is no object of ours: nothing is written on it.
         if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))

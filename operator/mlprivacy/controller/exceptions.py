@@ -54,7 +54,7 @@ class Exceptions:
         """The Ready and Stalled conditions of one exception; the seconds until they can change by time alone."""
         raw = self.facts.informers[EXCEPTION].get(None, key.name)
         parsed = self.facts.parsed(EXCEPTION, "", key.name)
-        if raw is None or parsed is None or "deletionTimestamp" in raw["metadata"]:
+        if raw is None or parsed is None:
             return None
         now = self.now()
         judged = judge(parsed, now, await self._terms(raw, now))

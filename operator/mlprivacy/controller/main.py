@@ -12,10 +12,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from mlprivacy.audit.client import CollectorClient
+from mlprivacy.audit.recorder import AsyncRecorder
 from mlprivacy.audit.seal import CanaryAddress
 from mlprivacy.cel.pool import CelPool
-from mlprivacy.controller.active import Controller
+from mlprivacy.controller.active import PARTING_SECONDS, Controller
 from mlprivacy.controller.addresses import Addresses
 from mlprivacy.controller.children import Children
 from mlprivacy.controller.config import ControllerConfig
@@ -151,7 +154,10 @@ async def _start(
         custom=stack.enter_context(CelPool()),
     )
     children = Children(client)
-    controller = Controller(config, client, identity, settings, facts, children, collector)
+    recorder = AsyncRecorder(collector, registry=REGISTRY)
+    recorder.start()
+    stack.push_async_callback(recorder.stop, PARTING_SECONDS)
+    controller = Controller(config, client, identity, settings, facts, children, collector, record=recorder.record)
     for source in (facts, children):
         source.start()
         stack.push_async_callback(source.stop)

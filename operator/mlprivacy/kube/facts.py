@@ -438,8 +438,8 @@ def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
 
 
 def matters(old: Object | None, new: Object | None) -> bool:
-    """True when a decision could differ after this change: spec, labels, stamps of people, a consent snapshot; not
-    other status."""
+    """True when a decision could differ after this change: spec, labels, stamps of people, a consent snapshot, that it
+    is being deleted; not other status."""
     if old is None or new is None:
         return True
     return _decisive(old) != _decisive(new)
@@ -453,7 +453,8 @@ def _decisive(obj: Object) -> tuple[Any, ...]:
     labels = metadata.get("labels") if obj["kind"] == "Namespace" else None
     annotations = (metadata.get("annotations") or {}) if obj["kind"] == "PolicyException" else {}
     people = [annotations.get(stamp) for stamp in (ANNOTATION_REQUESTED_BY, ANNOTATION_APPROVED_BY)]
-    return metadata.get("uid"), obj.get("spec"), obj.get("data"), labels, snapshot, people
+    ending = obj["kind"] != "Namespace" and "deletionTimestamp" in metadata
+    return metadata.get("uid"), obj.get("spec"), obj.get("data"), labels, snapshot, people, ending
 
 
 def _info(kind: str) -> KindInfo[Any]:

@@ -15,6 +15,7 @@ from mlprivacy.api.dataset import DatasetSpec, Use
 from mlprivacy.api.dataset_grant import DatasetGrantSpec, GrantTo
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
+from mlprivacy.policy.deletion import being_deleted
 from mlprivacy.policy.fabric.use import Use as FabricUse
 from mlprivacy.policy.fabric.use import candidates, removed, use_of
 from mlprivacy.policy.facts import Claim, Facts
@@ -140,9 +141,10 @@ class Case:
         return value if isinstance(value, tuple) else (str(value),)
 
     def scope(self, namespace: str, name: str) -> Parsed[ConsentScopeSpec] | None:
-        """A consent scope; remembered as something the decision rests on."""
+        """A consent scope, unless it is being deleted; remembered as something the decision rests on."""
         self.touched.add(Dependency("ConsentScope", namespace, name))
-        return self.facts.consent_scopes.get((namespace, name))
+        found = self.facts.consent_scopes.get((namespace, name))
+        return None if found is None or being_deleted(found) else found
 
     def claim(self, name: str) -> Claim | None:
         """A PersistentVolumeClaim of the job's namespace; remembered as something the decision rests on."""

@@ -19,13 +19,15 @@ from mlprivacy.api.names import (
     ANNOTATION_REQUESTED_BY,
     ANNOTATION_REVOKED_AT,
     ANNOTATION_REVOKED_BY,
+    SERVICE_ACCOUNT,
 )
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import ExceptionTerms, PrivacyPolicySpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy.case import Case
+from mlprivacy.policy.deletion import being_deleted
 from mlprivacy.policy.durations import later, parse_duration, parse_time
-from mlprivacy.policy.model import Action, Dependency, Finding
+from mlprivacy.policy.model import Action, Dependency, Finding, shown
 from mlprivacy.policy.rule import Raised
 from mlprivacy.policy.rules import rules_by_id
 from mlprivacy.policy.suggest import instead
@@ -104,6 +106,15 @@ def exception_warnings(
     return tuple(found)
 
 
+def approval_warnings(spec: PolicyExceptionSpec) -> tuple[FieldError, ...]:
+    """What whoever approves it should know."""
+    if spec.covers:
+        return ()
+    workload = spec.workload
+    what = f"whatever {spec.rule} finds in {workload.kind} {workload.namespace}/{workload.name} passes until "
+    return (FieldError("spec.covers", f"names no finding: {what}{spec.expires_at}, also after a change of the job"),)
+
+
 @dataclass(frozen=True)
 class Terms:
     """What the policies in force allow, folded: the shortest of their durations, the rules that all of them list.
@@ -142,18 +153,26 @@ def terms_of(groups: Iterable[Iterable[Parsed[PrivacyPolicySpec]]]) -> Terms:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one exception is worth at a moment. ``until`` is when that can change by time alone."""
+    """What one exception is worth at a moment. ``until`` is when that can change by time alone.
+
+    ``covers`` are the paths and messages of the findings it accepts; empty: whatever its rule finds.
+    """
 
     name: str
     rule: str
     reason: Reason
     sentence: str
     until: datetime | None = None
+    covers: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def in_force(self) -> bool:
         """True when it lets its rule's breaches pass."""
         return self.reason is Reason.APPROVED
+
+    def accepts(self, finding: Finding) -> bool:
+        """True when the exception is for this finding of its rule."""
+        return not self.covers or shown(finding) in self.covers
 
 
 def judge(exception: Parsed[PolicyExceptionSpec], now: datetime, terms: Terms) -> Judged:
@@ -163,12 +182,15 @@ def judge(exception: Parsed[PolicyExceptionSpec], now: datetime, terms: Terms) -
         text = "; ".join(f"{e.path} {e.message}" for e in exception.errors[:3])
         return Judged(exception.name, "", Reason.INVALID_SPEC, f"it can not be read: {text}")
     reason, sentence, until = _worth(exception, spec, now, terms)
-    return Judged(exception.name, spec.rule, reason, sentence, until)
+    covers = frozenset((one.path, one.message) for one in spec.covers)
+    return Judged(exception.name, spec.rule, reason, sentence, until, covers)
 
 
 def _worth(
     exception: Parsed[PolicyExceptionSpec], spec: PolicyExceptionSpec, now: datetime, terms: Terms
 ) -> tuple[Reason, str, datetime | None]:
+    if being_deleted(exception):
+        return Reason.BEING_DELETED, "it is being deleted, and only a finalizer still keeps it", None
     if spec.rule not in rules_by_id():
         return Reason.NOT_EXCEPTABLE, f"there is no rule {spec.rule}", None
     if not exceptable(spec.rule):
@@ -208,6 +230,12 @@ def _agreed(
             "it is not stamped with who asked for it, so nobody can approve it; make it anew",
             end,
         )
+    if requester.startswith(SERVICE_ACCOUNT):
+        return (
+            Reason.NOT_STAMPED,
+            "a ServiceAccount asked for it, and an account is no person; ask for it yourself",
+            end,
+        )
     if not spec.approved and (revoker := stamps.get(ANNOTATION_REVOKED_BY)):
         moment = stamps.get(ANNOTATION_REVOKED_AT)
         return Reason.REVOKED, f"it was revoked by {revoker}{f' at {moment}' if moment else ''}", end
@@ -217,9 +245,19 @@ def _agreed(
         return Reason.NOT_STAMPED, "it is not stamped with who approved it; revoke it and approve it again", end
     if approver == requester:
         return Reason.NOT_STAMPED, "who asked for it approved it; revoke it and let another person approve it", end
+    if approver.startswith(SERVICE_ACCOUNT):
+        return Reason.NOT_STAMPED, "a ServiceAccount approved it, and an account is no person; approve it yourself", end
+    if spec.approval is None or spec.approval.uid != _metadata(exception).get("uid"):
+        return (
+            Reason.NOT_BOUND,
+            "its approval does not name this exception, so it is not known what was approved; revoke it and approve it "
+            f"with `mlprivacy approve {exception.name}`",
+            end,
+        )
     if now < made:
         return Reason.INVALID_DATES, f"it was made at {_text(made)}, which has not come yet", made
-    return Reason.APPROVED, f"it is approved until {_text(end)}", end
+    what = "" if spec.covers else f", for whatever {spec.rule} finds in that job"
+    return Reason.APPROVED, f"it is approved until {_text(end)}{what}", end
 
 
 def _metadata(exception: Parsed[Any]) -> Mapping[str, Any]:
@@ -242,9 +280,9 @@ def _text(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Applied:
-    """Of one job: by rule the exception that is in force, and why others of that rule are not."""
+    """Of one job: by rule the exceptions that are in force, the longest first, and why others of that rule are not."""
 
-    by_rule: Mapping[str, Judged] = field(default_factory=dict)
+    by_rule: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
     idle: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
     terms: Terms | None = None
 
@@ -254,9 +292,14 @@ class Applied:
         A reference that no grant covers is access and no policy, so a boundary stays what it is, and so does a fact
         that is not known: nobody could say what is accepted.
         """
-        exception, idle = self.by_rule.get(rule), self.idle.get(rule, ())
-        why = "".join(f". The PolicyException {one.name} does not apply: {one.sentence}" for one in idle[:2])
+        in_force, idle = self.by_rule.get(rule, ()), self.idle.get(rule, ())
+        others = [
+            (one.name, "it was approved for other findings of this rule, see its spec.covers") for one in in_force
+        ]
+        others += [(one.name, one.sentence) for one in idle]
+        why = "".join(f". The PolicyException {name} does not apply: {sentence}" for name, sentence in others[:2])
         for raised, finding in found:
+            exception = next((one for one in in_force if one.accepts(finding)), None)
             if finding.enforced.rank < Action.HOLD.rank or finding.rule != rule:
                 yield finding
             elif raised.boundary or (raised.hold and raised.reason is not Reason.STATEMENT_MISSING):
@@ -283,11 +326,11 @@ def _more(finding: Finding, why: str) -> Finding:
 def of_case(case: Case, terms: Terms) -> Applied:
     """The exceptions of the case's job. What they are worth, and until when, is something that the decision rests on.
 
-    One exception is enough for a rule and none is added to another: of several the one that lasts longest is named.
+    One exception is enough for a finding and none is added to another: of several the one that lasts longest is named.
     """
     if not case.facts.exceptions:
         return Applied(terms=terms)
-    by_rule: dict[str, Judged] = {}
+    by_rule: dict[str, list[Judged]] = {}
     idle: dict[str, tuple[Judged, ...]] = {}
     mine = [e for e in case.facts.exceptions if is_for(e, case.kind, case.namespace, case.name)]
     for exception in sorted(mine, key=_approved_first)[:CONSIDERED]:
@@ -298,10 +341,12 @@ def of_case(case: Case, terms: Terms) -> Applied:
         if not judged.in_force:
             idle[judged.rule] = (*idle.get(judged.rule, ()), judged)
             continue
-        other = by_rule.get(judged.rule)
-        if other is None or (judged.until and other.until and judged.until > other.until):
-            by_rule[judged.rule] = judged
-    return Applied(by_rule, idle, terms)
+        by_rule.setdefault(judged.rule, []).append(judged)
+    return Applied({rule: tuple(sorted(found, key=_longest_first)) for rule, found in by_rule.items()}, idle, terms)
+
+
+def _longest_first(judged: Judged) -> float:
+    return -judged.until.timestamp() if judged.until else 0.0
 
 
 def _approved_first(exception: Parsed[PolicyExceptionSpec]) -> tuple[bool, str]:

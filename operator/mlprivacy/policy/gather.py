@@ -14,6 +14,7 @@ from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.deletion import being_deleted
 from mlprivacy.policy.fabric.asks import Asks, asks_of
 from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
 from mlprivacy.policy.facts import IN_FORCE, Capability, Claim, Facts
@@ -176,8 +177,9 @@ def select_facts(
     for item in asked.datasets:
         may = permitted(facts, asked, "Dataset", item.namespace, item.name)
         dataset = lookup.dataset(item.namespace, item.name) if may else None
-        if dataset is None:
+        if dataset is None or being_deleted(dataset):
             unresolved = True
+        if dataset is None:
             continue
         datasets[(item.namespace, item.name)] = dataset
         if dataset.spec is not None:
@@ -204,7 +206,11 @@ def permitted(facts: Facts, asked: References, kind: str, owner: str, name: str)
 def granted_datasets(grants: Iterable[Parsed[DatasetGrantSpec]], namespace: str, kind: str) -> Iterator[str]:
     """``namespace/name`` of the datasets that these grants name to jobs of this kind in this namespace."""
     for grant in grants:
-        if grant.spec is None or not any(f.namespace == namespace and f.kind == kind for f in grant.spec.from_):
+        if (
+            grant.spec is None
+            or being_deleted(grant)
+            or not any(f.namespace == namespace and f.kind == kind for f in grant.spec.from_)
+        ):
             continue
         for to in grant.spec.to:
             if to.kind == "Dataset":

@@ -120,6 +120,11 @@ class Finding:
         return out
 
 
+def shown(finding: Finding) -> tuple[str, str]:
+    """Path and message as people see them in a status, in JSON and in an audit record."""
+    return _cut(finding.path, PATH_MAX), _cut(finding.message, TEXT_MAX)
+
+
 class Demand(StrEnum):
     """Kinds of obligations that a rule puts on the rendering."""
 

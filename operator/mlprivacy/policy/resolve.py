@@ -12,6 +12,7 @@ from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason
 from mlprivacy.api.training_job import DatasetUse, TrainingJobSpec
 from mlprivacy.policy.case import Case, ClassUse, UsedDataset
+from mlprivacy.policy.deletion import being_deleted
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.matching import covered_by_any
@@ -28,7 +29,7 @@ def find_grant(
     grants = facts.grants.get(owner, ())
     for grant in grants if len(grants) < 2 else sorted(grants, key=lambda g: g.name):
         spec = grant.spec
-        if spec is None or grant.namespace != owner:
+        if spec is None or grant.namespace != owner or being_deleted(grant):
             continue
         if spec.expires_at is not None:
             try:
@@ -108,11 +109,12 @@ class Resolver:
         # Not before it is granted: what comes and goes where the job may not look must not be told by a new decision.
         self.touched.add(Dependency("Dataset", owner, asked.name))
         dataset = self.facts.datasets.get((owner, asked.name))
-        if dataset is None:
+        if dataset is None or being_deleted(dataset):
+            gone = "does not exist (yet)" if dataset is None else "is being deleted"
             self.problems.append(
                 missing(
                     path,
-                    f"the dataset {owner}/{asked.name} does not exist (yet){self._suggest(owner, asked.name)}",
+                    f"the dataset {owner}/{asked.name} {gone}{self._suggest(owner, asked.name)}",
                     f"create the Dataset {asked.name} in namespace {owner}, or correct the name",
                     reason=Reason.DATASET_NOT_FOUND,
                 )

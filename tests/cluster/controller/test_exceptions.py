@@ -70,6 +70,9 @@ class Office:
         return made
 
     def set(self, name: str, by: str = OFFICER, check: bool = True, **spec: Any) -> Any:
+        if spec.get("approved"):
+            metadata = self.get(name)["metadata"]
+            spec["approval"] = {"uid": metadata["uid"], "generation": metadata["generation"]}
         patch = json.dumps({"spec": spec})
         return self.cluster.kubectl("patch", EXCEPTIONS, name, "--type=merge", "-p", patch, as_user=by, check=check)
 

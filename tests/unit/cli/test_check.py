@@ -419,6 +419,7 @@ apiVersion: mlprivacy.dev/v1alpha1
 kind: PolicyException
 metadata:
   name: this-once
+  uid: uid-of-this-once
   creationTimestamp: "2026-05-25T00:00:00Z"
   annotations: {mlprivacy.dev/requested-by: alice, mlprivacy.dev/approved-by: dave}
 spec:
@@ -428,6 +429,7 @@ spec:
   ticket: PRIV-17
   expiresAt: "2026-06-10T00:00:00Z"
   approved: true
+  approval: {uid: uid-of-this-once, generation: 1}
 """
 
 
@@ -451,6 +453,8 @@ def test_an_exception_in_the_files_counts_until_its_end_and_the_files_are_taken_
         ("mlprivacy.dev/approved-by: dave", "team: a", "it is not stamped with who approved it"),
         ("mlprivacy.dev/requested-by: alice, ", "", "it is not stamped with who asked for it"),
         ("approved: true", "approved: false", "it waits for the approval"),
+        ("  approval: {uid: uid-of-this-once, generation: 1}\n", "", "its approval does not name this exception"),
+        ("by: alice", "by: 'system:serviceaccount:lab:ci'", "a ServiceAccount asked for it"),
         ('  creationTimestamp: "2026-05-25T00:00:00Z"\n', "", "it is not known when it was made"),
     ],
 )

@@ -164,6 +164,7 @@ def test_a_change_concerns_the_job_that_is_named_and_no_other() -> None:
         (exception(expiresAt="2026-06-10T00:00:00Z"), True),
         (exception(approved_by="erin"), True),
         (exception(requested_by=None), True),
+        (change(exception(), "metadata.deletionTimestamp", "2026-06-01T11:00:00Z"), True),
         (exception() | {"status": {"uses": 3}}, False),
     ],
 )

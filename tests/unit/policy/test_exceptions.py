@@ -89,6 +89,10 @@ def test_it_ends_at_its_second():
         ({"made": "no moment"}, Reason.INVALID_DATES),
         ({"made": "2026-05-25T12:00:00"}, Reason.INVALID_DATES),
         ({"made": None}, Reason.INVALID_DATES),
+        ({"requested_by": "system:serviceaccount:ci:runner"}, Reason.NOT_STAMPED),
+        ({"approved_by": "system:serviceaccount:ci:runner"}, Reason.NOT_STAMPED),
+        ({"approval": None}, Reason.NOT_BOUND),
+        ({"approval": {"uid": "of-another", "generation": 1}}, Reason.NOT_BOUND),
         ({"expiresAt": "2026-06-30"}, Reason.INVALID_SPEC),
         ({"rule": "no-such-rule"}, Reason.NOT_EXCEPTABLE),
         ({"rule": "egress"}, Reason.NOT_EXCEPTABLE),
@@ -193,6 +197,57 @@ def test_inference_jobs_have_theirs():
     before = decided(job)
     assert (before.verdict, rules_of(before)[0]) == (Verdict.DENY, "assurance")
     assert decided(job, exception(rule="assurance", workload=workload)).verdict is Verdict.ALLOW
+
+
+def ending(raw):
+    """The object as it stands while a finalizer keeps it after its deletion."""
+    return change(raw, "metadata.deletionTimestamp", "2026-06-01T11:00:00Z")
+
+
+def test_one_that_was_deleted_counts_no_more_whatever_keeps_it():
+    decision = decided(BREACH_OF_DP, ending(exception()))
+    assert decision.verdict is Verdict.DENY
+    assert "it is being deleted" in finding(decision, "dp-required").remedy
+    facts = facts_of(clinic_world(PLAIN, ending(exception())))
+    assert judge(facts.exceptions[0], NOW, terms_of(())).reason is Reason.BEING_DELETED
+
+
+# -- what it covers ----------------------------------------------------------------------------------------------------
+
+
+def found_in(job):
+    """What `mlprivacy check` prints of the breach of dp-required in this job."""
+    found = finding(decided(job), "dp-required")
+    return {"path": found.path, "message": found.message}
+
+
+def test_one_that_covers_a_finding_lets_that_finding_pass_and_no_other_of_its_rule():
+    covering = exception(covers=[found_in(BREACH_OF_DP)])
+    assert decided(BREACH_OF_DP, covering).verdict is Verdict.ALLOW
+    for other in (
+        change(training_job(), "spec.privacy.epsilon", 50),
+        change(training_job(), "spec.privacy", {"mechanism": "None"}),
+    ):
+        assert decided(other, exception()).verdict is Verdict.ALLOW  # what covers nothing by name covers all
+        decision = decided(other, covering)
+        assert decision.verdict is Verdict.DENY
+        assert "visits-dp does not apply: it was approved for other findings" in finding(decision, "dp-required").remedy
+
+
+def test_what_no_rule_looks_at_may_change_meanwhile():
+    job = change(BREACH_OF_DP, "spec.privacy.epochs", 3)
+    assert decided(job, exception(covers=[found_in(BREACH_OF_DP)])).verdict is Verdict.ALLOW
+
+
+def test_of_several_the_one_that_covers_the_finding_is_taken():
+    short = exception("short", covers=[found_in(BREACH_OF_DP)], expiresAt="2026-06-10T00:00:00Z")
+    other = exception("other", covers=[{"path": "spec.privacy", "message": "something else"}])
+    assert decided(BREACH_OF_DP, short, other).exceptions == ("short",)
+
+
+def test_one_without_says_that_it_is_for_whatever_the_rule_finds():
+    facts = facts_of(clinic_world(PLAIN, exception()))
+    assert "for whatever dp-required finds in that job" in judge(facts.exceptions[0], NOW, terms_of(())).sentence
 
 
 # -- what policies allow -----------------------------------------------------------------------------------------------

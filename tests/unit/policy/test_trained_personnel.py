@@ -64,6 +64,14 @@ def test_the_decision_rests_on_the_register():
     assert Dependency("TrainingAttestations", "", attestation_key(ALICE)) in known.dependencies
 
 
+def test_an_attestation_for_a_service_account_never_counts():
+    """Whoever may mint its tokens asks through it, trained or not."""
+    account = "system:serviceaccount:ci:runner"
+    decision = decide(by(account), ON, attestations={attestation_key(account): "2027-01-01"})
+    assert decision.verdict is Verdict.DENY
+    assert "no person" in finding(decision, "trained-personnel").message
+
+
 def test_a_policy_may_only_warn():
     decision = decide(by(ALICE), only("trained-personnel", action="Warn"), attestations={})
     assert (decision.verdict, finding(decision, "trained-personnel").action) == (Verdict.ALLOW, Action.WARN)

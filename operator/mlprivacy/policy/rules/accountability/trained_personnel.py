@@ -1,8 +1,9 @@
 """trained-personnel: whoever asks for a job has a current attestation of privacy training.
 
 Switched on by a pack or a policy. The requester is the user whom the API server authenticated at the job's creation, as
-admission stamped it; a job that a program applies needs an attestation for the program's account. Attestations are the
-ConfigMaps labelled ``mlprivacy.dev/training-attestations: "true"`` in the operator's namespace: the key is the user
+admission stamped it. A ServiceAccount is no person: whoever may mint its tokens asks through it, so an entry for one
+never counts, and a job that a program applies is a breach. Attestations are the ConfigMaps labelled
+``mlprivacy.dev/training-attestations: "true"`` in the operator's namespace: the key is the user
 (``policy.people.attestation_key``), the value the last day of validity.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlprivacy.api.names import LABEL_TRAINING_ATTESTATIONS
+from mlprivacy.api.names import LABEL_TRAINING_ATTESTATIONS, SERVICE_ACCOUNT
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.people import attestation_key, end_of_attestation
@@ -27,6 +28,15 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             PATH,
             "it is not known who asks for this job",
             "create the job through the API server, which stamps its requester (offline: --requester)",
+        )
+        return
+    if user.startswith(SERVICE_ACCOUNT):
+        yield breach(
+            PATH,
+            f"{user} asked for this job, and no person: whoever may use a ServiceAccount asks through it, so an "
+            "attestation for it does not count",
+            "let a person who took the training create the job; for jobs that programs apply, ask the privacy office "
+            "to set the action of trained-personnel in a PrivacyPolicy",
         )
         return
     if not case.has_attestations:
