@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from mlprivacy.admission import wording
 from mlprivacy.admission.review import Answer, Review
@@ -24,18 +25,22 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+from mlprivacy.policy.size import TOO_LARGE, too_large
 from mlprivacy.policy.vocabulary import vocabulary_warnings
+
+_T = TypeVar("_T")
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
 Key = tuple[str, str, str]
 """(kind, namespace, name); the namespace is empty for cluster-scoped kinds."""
+REVIEW_SECONDS: Final = 4.0  # for everything that one review waits for; webhooks time out after five
 
 
 class FactSource(Protocol):
     """Where facts come from."""
 
-    async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
-        """The facts that the decision about this raw job rests on."""
+    async def gather(self, raw: Mapping[str, Any], now: datetime, *, deadline: float | None = None) -> Facts:
+        """The facts that the decision on this raw job rests on; nothing is waited for after `deadline` (loop time)."""
 
     async def settle(self) -> bool:
         """Wait, shortly, while facts are changing; True when they changed lately: then it pays to look again."""
@@ -46,8 +51,8 @@ class FactSource(Protocol):
     async def expression_errors(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Of these expressions of custom rules those that can not be compiled, with why and where."""
 
-    async def known(self, keys: Collection[Key]) -> Collection[Key]:
-        """Those of the objects that exist."""
+    async def known(self, keys: Collection[Key], *, asker: str = "") -> Collection[Key]:
+        """Those of the objects that exist; `asker` is the namespace whose reads it takes to know."""
 
 
 async def judge_kind(
@@ -96,13 +101,31 @@ def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict:
     return Answer(allowed=False, message=message, code=code, reason=reason, verdict=verdict)
 
 
+def deadline_of_review() -> float:
+    """Until when one review may wait, in loop time."""
+    return asyncio.get_running_loop().time() + REVIEW_SECONDS
+
+
+async def in_time(deadline: float, waiting: Awaitable[_T], otherwise: _T) -> _T:
+    """What is waited for, or something else once the deadline (loop time) has come."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await waiting
+    except TimeoutError:
+        return otherwise
+
+
 async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
+    stops = review.old is not None and _stops(review.object, review.old)
+    if too_large(review.object.get("spec")) and not stops:
+        return refuse(f"{review.kind} {review.name} is refused.\nschema: spec: {TOO_LARGE}", 422, "Invalid")
+    deadline = deadline_of_review()
     kind, parsed = parse_job(review.object)
-    decision = await _decide(kind, parsed, source, now, trusted=trusted)
-    if decision.blocking and await source.settle():
+    decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)
+    if decision.blocking and await in_time(deadline, source.settle(), otherwise=False):
         # One `kubectl apply` of a folder sends a job right behind its policy and its data: what stands in its way may
         # be gone, or there, by the time that these have arrived.
-        decision = await _decide(kind, parsed, source, now, trusted=trusted)
+        decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)
     digest = decision.digest
     answer = Answer(
         allowed=True,
@@ -118,11 +141,11 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
     )
     denials = [f for f in decision.findings if f.action is Action.DENY]
     if denials and review.old is not None:
-        if _stops(review.object, review.old):
+        if stops:
             denials = []
         else:
             # A change is judged, not the state before it: what was refused already may stay while something is mended.
-            before = await _decide(*parse_job(review.old), source, now, trusted=trusted)
+            before = await _decide(*parse_job(review.old), source, now, deadline, trusted=trusted)
             standing = {(f.rule, f.message) for f in before.findings if f.action is Action.DENY}
             denials = [f for f in denials if (f.rule, f.message) not in standing]
     if denials:
@@ -144,10 +167,11 @@ async def _decide(
     job: Parsed[Any],
     source: FactSource,
     now: datetime,
+    deadline: float,
     *,
     trusted: bool,
 ) -> Decision:
-    facts = await source.gather(job.raw, now)
+    facts = await source.gather(job.raw, now, deadline=deadline)
     # Suggestions name objects; they are only for somebody whom the API server has authenticated.
     return evaluate_parsed(kind, job, facts if trusted else replace(facts, visible_datasets=()))
 
@@ -197,7 +221,7 @@ async def _unresolved(parsed: Parsed[Any], facts: FactSource) -> list[str]:
             named.setdefault((to.kind, own, to.name), f"spec.to[{index}].name")
     if not named:
         return []
-    there = set(await facts.known(list(named)))
+    there = set(await facts.known(list(named), asker=own))
     return [
         f"{path}: the {kind} {name} does not exist (yet); what rests on it holds until it does"
         for (kind, namespace, name), path in named.items()

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from mlprivacy.api.base import Assurance, Mode
 from mlprivacy.api.reasons import Reason
+from mlprivacy.api.text import printable
 
 PATH_MAX = 256  # characters, as the schema of status.decision.findings has them
 TEXT_MAX = 1024
@@ -65,6 +66,13 @@ class Finding:
     private: bool = False
     packs: tuple[str, ...] = ()  # all packs that ask for the rule, the strictest first
     exception: str | None = None  # the PolicyException that turned a refusal into this
+
+    def __post_init__(self) -> None:
+        """Clean the texts, which may quote what people wrote: they are shown in statuses, Events and on terminals."""
+        for name in ("path", "message", "remedy"):
+            text: str = getattr(self, name)
+            if not text.isprintable():
+                object.__setattr__(self, name, printable(text))
 
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""

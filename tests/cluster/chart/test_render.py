@@ -324,9 +324,9 @@ def test_null_is_the_default_and_zero_is_zero(
     done = helm("template", values={**ways["inside"], "controller": controller})
 
     assert done.returncode == 0, done.stderr
-    assert [line.strip(" -") for line in done.stdout.splitlines() if re.search("^ *- --(seal|sidecar|grace)-", line)] == [
-        option.strip("-") for option in options
-    ]
+    assert [
+        line.strip(" -") for line in done.stdout.splitlines() if re.search("^ *- --(seal|sidecar|grace)-", line)
+    ] == [option.strip("-") for option in options]
 
 
 @pytest.mark.parametrize("way", ["inside", "everything"])

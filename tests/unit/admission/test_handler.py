@@ -127,7 +127,7 @@ async def test_a_deeply_nested_spec_is_refused(world, review_of) -> None:
 
 
 async def test_an_error_of_our_own_refuses_and_hides_its_cause(world, review_of, monkeypatch, caplog) -> None:
-    async def broken(raw: object, now: object) -> None:
+    async def broken(raw: object, now: object, **_: object) -> None:
         raise RuntimeError("password=hunter2 in /etc/passwd")
 
     monkeypatch.setattr(world, "gather", broken)

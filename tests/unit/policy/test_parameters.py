@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlprivacy.policy.model import Action
 from mlprivacy.policy.durations import parse_duration
+from mlprivacy.policy.model import Action
 from mlprivacy.policy.parameters import EVERYTHING, Sources, loosens, merge, read_parameter, stricter, strictest_of
 from mlprivacy.policy.rule import Parameter, Rule
 from mlprivacy.policy.rules import all_rules

@@ -84,8 +84,8 @@ RULE = Rule(
             "label",
             "list",
             ("mlprivacy.node-restriction.kubernetes.io/ipsec-packet-offload",),
-            "label by which a probe says when it last saw packet offload at work; a prefix that kubelets may not set. Of "
-            "several, each must say it.",
+            "label by which a probe says when it last saw packet offload at work; a prefix that kubelets may not set. "
+            "Of several, each must say it.",
             "union",
         ),
         Parameter("maxAge", "duration", "24h", "the oldest probe that counts; more than 24h counts as 24h.", "smaller"),

@@ -38,8 +38,8 @@ RULE = Rule(
             "vlans",
             "list",
             EVERYTHING,
-            "VLANs of each namespace, as NAMESPACE=100; * accepts any VLAN. Once there is a list, a namespace without an "
-            "entry in it has none.",
+            "VLANs of each namespace, as NAMESPACE=100; * accepts any VLAN. Once there is a list, a namespace without "
+            "an entry in it has none.",
             "intersection",
         ),
     ),
