@@ -122,7 +122,8 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
     deadline = deadline_of_review()
     kind, parsed = parse_job(review.object)
     decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)
-    if decision.blocking and await in_time(deadline, source.settle(), otherwise=False):
+    changed = await in_time(deadline, source.settle(), otherwise=False) if decision.blocking else False
+    if changed:
         # One `kubectl apply` of a folder sends a job right behind its policy and its data: what stands in its way may
         # be gone, or there, by the time that these have arrived.
         decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)

@@ -74,3 +74,9 @@ def test_messages_fit_and_stay_readable(text):
     cut = bounded(text)
     assert len(cut.encode()) <= MESSAGE_BYTES
     assert cut == text or cut.endswith("…") or "\ufffd" in cut or "?" in cut
+
+
+def test_a_message_is_one_line_without_control_characters() -> None:
+    said = "bad\nAccepted: True \x1b[31m\u202eevil"
+    made = set_condition([], "Ready", "False", "Bad", said, observed_generation=1, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert made[0]["message"] == "bad Accepted: True  [31m evil"
