@@ -33,6 +33,7 @@ DECLARED = {"special-category.minimumAssurance": "Declared"}
 # A job in the data's own namespace that breaks one rule: nothing else is found.
 BAD = training_job(namespace="clinic", datasets=[asked(namespace="clinic")], assurance="Gated")
 FOREIGN = training_job(assurance="Gated")
+ASKED = inference_job(legalBasis=None, consentScope={"name": "triage", "namespace": "clinic"})
 
 
 def rank(mode: str) -> int:
@@ -227,7 +228,7 @@ class TestANamespaceThatIsMerelyNamed:
     )
     MODES = {"research": "warn", "clinic": "enforce"}  # noqa: RUF012
 
-    @pytest.mark.parametrize("job", [training_job(assurance="Gated"), inference_job()])
+    @pytest.mark.parametrize("job", [training_job(assurance="Gated"), ASKED])
     def test_tells_a_stranger_nothing_and_holds(self, job):
         everything = clinic_world(self.STRICT, leave_out=["PrivacyPolicy/eu"])
         gone = [f"DatasetGrant/{o['metadata']['name']}" for o in everything if o["kind"] == "DatasetGrant"]
@@ -244,8 +245,8 @@ class TestANamespaceThatIsMerelyNamed:
         assert {"custom/secret", "assurance"} <= {f.rule for f in decision.findings if f.action is not Action.WARN}
         assert Reason.NAMESPACE_TOO_SOFT in {f.reason for f in decision.findings}
 
-    @pytest.mark.parametrize(("label", "mode"), itertools.product(("audit", "warn", "enforce"), MODES))
-    @pytest.mark.parametrize("job", [FOREIGN, BAD, inference_job(), training_job()])
+    @pytest.mark.parametrize(("label", "mode"), list(itertools.product(("audit", "warn", "enforce"), MODES)))
+    @pytest.mark.parametrize("job", [FOREIGN, BAD, ASKED, training_job()])
     def test_without_its_grant_no_job_runs_whatever_governs(self, job, label, mode):
         gone = [f"DatasetGrant/{o['metadata']['name']}" for o in clinic_world() if o["kind"] == "DatasetGrant"]
         moved = change(job, "metadata.namespace", "research")
