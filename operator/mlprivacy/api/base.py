@@ -119,7 +119,7 @@ Text = Annotated[
     Field(
         min_length=1,
         max_length=1024,
-        pattern="^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\u2028-\u202e\u2066-\u2069]*$",
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\x{2028}-\x{202E}\x{2066}-\x{2069}]*$",
     ),
 ]
 Jurisdiction = Annotated[str, Field(min_length=2, max_length=32, pattern=r"^[a-z]{2}(-[a-z0-9]+)*$")]
