@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -31,6 +32,9 @@ PATHS: Final = frozenset({STAMP, KINDS, PODS})
 JSON: Final = "application/json"
 
 _RECORDED: Final = JOB_KINDS | RECORDED
+LARGE: Final = 256 << 10  # bytes of a body; what people write has a few thousand
+LARGE_AT_ONCE: Final = 2  # the others wait for their turn, so that small ones are answered in between
+
 QUIET: Final = frozenset({"NotGoverned", "Unchanged", "Stamped"})  # answers that no log line tells of
 
 Record = Callable[[Review, Answer], None]
@@ -70,10 +74,18 @@ class Handler:
         self._log = log
         self._record = record
         self._clock = clock
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._seconds = {path: metrics.SECONDS.labels(path) for path in PATHS}
 
     async def handle(self, path: str, content_type: str, body: bytes, *, trusted: bool) -> Reply:
         """The answer to one POST. Never raises, and never allows what it could not read or decide."""
+        if len(body) <= LARGE:
+            return await self._handle(path, content_type, body, trusted=trusted)
+        async with self._large:
+            await asyncio.sleep(0)  # what came meanwhile goes first
+            return await self._handle(path, content_type, body, trusted=trusted)
+
+    async def _handle(self, path: str, content_type: str, body: bytes, *, trusted: bool) -> Reply:
         begun = time.perf_counter()
         if path not in PATHS:
             return self.refusal("path", 404, "there is nothing at this path")

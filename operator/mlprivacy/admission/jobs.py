@@ -7,24 +7,26 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from mlprivacy.api.names import ANNOTATION_REQUESTED_BY
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError, NotFound
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.informer import Informer
 from mlprivacy.kube.resources import INFERENCEJOBS, TRAININGJOBS, Resource
+from mlprivacy.policy.custom import LAST_APPLIED
 
 logger = logging.getLogger(__name__)
 
 _RESOURCES: Final[Mapping[str, Resource]] = {r.kind: r for r in (TRAININGJOBS, INFERENCEJOBS)}
-_KEPT: Final = ("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp")
+_KEPT: Final = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp")
+_WORDS_MAX: Final = 4096  # characters of labels and annotations that are kept of one job
 _OVER: Final = frozenset({"Completed", "Stalled"})
 
 
 def runnable(obj: Object) -> Object:
     """What a pod is judged by; a job that is over or stalled keeps its name alone, so that thousands cost little.
 
-    Should a pod of such a job come after all, the job is read from the API server.
+    Should a pod of such a job come after all, the job is read from the API server. So is one whose labels and
+    annotations are very long: custom rules may look at them, so it can not be judged without.
     """
     metadata = obj["metadata"]
     kept: Object = {
@@ -38,12 +40,14 @@ def runnable(obj: Object) -> Object:
         isinstance(c, dict) and c.get("type") in _OVER and c.get("status") == "True"
         for c in (conditions if isinstance(conditions, list) else ())
     )
-    stamp = (metadata.get("annotations") or {}).get(ANNOTATION_REQUESTED_BY)
-    if stamp is not None:  # decisions may rest on who asked
-        kept["metadata"]["annotations"] = {ANNOTATION_REQUESTED_BY: stamp}
-    if not over and "spec" in obj:
-        kept["spec"] = obj["spec"]
-    return kept
+    words = {
+        "labels": metadata.get("labels") or {},
+        "annotations": {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED},
+    }
+    if over or "spec" not in obj or sum(len(k) + len(v) for m in words.values() for k, v in m.items()) > _WORDS_MAX:
+        return kept
+    kept["metadata"] |= {key: value for key, value in words.items() if value}
+    return kept | {"spec": obj["spec"]}
 
 
 class JobStore:
@@ -109,7 +113,7 @@ class JobStore:
 
     async def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """The job from the API server; None when it is not there, can not be read, or reads are used up."""
-        if not self._budget.take((kind, namespace, name)):
+        if not self._budget.take((kind, namespace, name), namespace):
             return None
         try:
             async with asyncio.timeout(self._read_seconds):

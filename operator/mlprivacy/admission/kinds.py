@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from mlprivacy.admission import wording
 from mlprivacy.admission.review import Answer, Review
@@ -28,20 +28,24 @@ from mlprivacy.policy.model import Action, Decision, Dependency, Finding, Verdic
 from mlprivacy.policy.modes import selects
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.policy_check import policy_errors, policy_warnings
+from mlprivacy.policy.size import TOO_LARGE, too_large
 from mlprivacy.policy.standing import standing
 from mlprivacy.policy.vocabulary import vocabulary_warnings
+
+_T = TypeVar("_T")
 
 JOB_KINDS: Final = frozenset({"TrainingJob", "InferenceJob"})
 TRIAL_SECONDS: Final = 2.0  # for custom rules on sample jobs; the API server waits for five in all
 Key = tuple[str, str, str]
 """(kind, namespace, name); the namespace is empty for cluster-scoped kinds."""
+REVIEW_SECONDS: Final = 4.0  # for everything that one review waits for; webhooks time out after five
 
 
 class FactSource(Protocol):
     """Where facts come from."""
 
-    async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
-        """The facts that the decision about this raw job rests on."""
+    async def gather(self, raw: Mapping[str, Any], now: datetime, *, deadline: float | None = None) -> Facts:
+        """The facts that the decision on this raw job rests on; nothing is waited for after `deadline` (loop time)."""
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
         """Wait, shortly, while these are changing; True when they changed lately: then it pays to look again."""
@@ -58,8 +62,8 @@ class FactSource(Protocol):
     def governed(self) -> Mapping[str, Mapping[str, str]]:
         """The governed namespaces with their labels."""
 
-    async def known(self, keys: Collection[Key]) -> Collection[Key]:
-        """Those of the objects that exist."""
+    async def known(self, keys: Collection[Key], *, asker: str = "") -> Collection[Key]:
+        """Those of the objects that exist; `asker` is the namespace whose reads it takes to know."""
 
 
 async def judge_kind(
@@ -143,14 +147,32 @@ def refuse(message: str, code: int = 403, reason: str = "Forbidden", *, verdict:
     return Answer(allowed=False, message=message, code=code, reason=reason, verdict=verdict)
 
 
+def deadline_of_review() -> float:
+    """Until when one review may wait, in loop time."""
+    return asyncio.get_running_loop().time() + REVIEW_SECONDS
+
+
+async def in_time(deadline: float, waiting: Awaitable[_T], otherwise: _T) -> _T:
+    """What is waited for, or something else once the deadline (loop time) has come."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await waiting
+    except TimeoutError:
+        return otherwise
+
+
 async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bool) -> Answer:
+    stops = review.old is not None and _stops(review.object, review.old)
+    if too_large(review.object.get("spec")) and not stops:
+        return refuse(f"{review.kind} {review.name} is refused.\nschema: spec: {TOO_LARGE}", 422, "Invalid")
+    deadline = deadline_of_review()
     kind, parsed = parse_job(review.object)
-    decision = await _decide(kind, parsed, source, now, trusted=trusted)
-    exceptions = exception_of(kind, review.namespace or "", review.name)
-    if decision.blocking and await source.settle({*decision.dependencies, exceptions}):
+    decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)
+    rests_on = {*decision.dependencies, exception_of(kind, review.namespace or "", review.name)}
+    if bool(decision.blocking) and await in_time(deadline, source.settle(rests_on), otherwise=False):
         # One `kubectl apply` of a folder sends a job right behind its policy and its data: what stands in its way may
         # be gone, or there, by the time that these have arrived.
-        decision = await _decide(kind, parsed, source, now, trusted=trusted)
+        decision = await _decide(kind, parsed, source, now, deadline, trusted=trusted)
     digest = decision.digest
     answer = Answer(
         allowed=True,
@@ -166,13 +188,13 @@ async def _job(review: Review, source: FactSource, now: datetime, *, trusted: bo
     )
     denials = [f for f in decision.findings if f.action is Action.DENY]
     if denials and review.old is not None:
-        if _stops(review.object, review.old):
+        if stops:
             denials = []
         else:
             # A change is judged, not the state before it: what was refused already may stay while something is mended.
-            before = await _decide(*parse_job(review.old), source, now, trusted=trusted)
-            standing = {(f.rule, f.message) for f in before.findings if f.action is Action.DENY}
-            denials = [f for f in denials if (f.rule, f.message) not in standing]
+            before = await _decide(*parse_job(review.old), source, now, deadline, trusted=trusted)
+            refused = {(f.rule, f.message) for f in before.findings if f.action is Action.DENY}
+            denials = [f for f in denials if (f.rule, f.message) not in refused]
     if denials:
         invalid = all(f.rule == "schema" for f in denials)
         return replace(
@@ -192,10 +214,11 @@ async def _decide(
     job: Parsed[Any],
     source: FactSource,
     now: datetime,
+    deadline: float,
     *,
     trusted: bool,
 ) -> Decision:
-    facts = await source.gather(job.raw, now)
+    facts = await source.gather(job.raw, now, deadline=deadline)
     # Suggestions name objects; they are only for somebody whom the API server has authenticated.
     return evaluate_parsed(kind, job, facts if trusted else replace(facts, visible_datasets=()))
 
@@ -255,7 +278,7 @@ async def _unresolved(parsed: Parsed[Any], facts: FactSource) -> list[str]:
             named.setdefault((to.kind, own, to.name), f"spec.to[{index}].name")
     if not named:
         return []
-    there = set(await facts.known(list(named)))
+    there = set(await facts.known(list(named), asker=own))
     return [
         f"{path}: the {kind} {name} does not exist (yet); what rests on it holds until it does"
         for (kind, namespace, name), path in named.items()

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from mlprivacy.admission import wording
-from mlprivacy.admission.kinds import FactSource, refuse
+from mlprivacy.admission.kinds import FactSource, deadline_of_review, in_time, refuse
 from mlprivacy.admission.rendered import difference, owner_problem
 from mlprivacy.admission.review import Answer, Review, annotations_of, labels_of
 from mlprivacy.api.names import (
@@ -169,15 +169,16 @@ class PodJudge:
             and (known.decision.valid_until is None or now < known.decision.valid_until)
         ):
             return self._as_rendered(known, asked, now)
+        deadline = deadline_of_review()
         job = self._jobs.cached(*key)
         if job is not None:
-            answer = await self._against(key, job, asked, now, remember=True)
+            answer = await self._against(key, job, asked, now, deadline, remember=True)
             if answer.allowed:
                 return answer
         # The copy may lag behind the controller that just rendered this pod: once more with the job as it is now.
-        current = await self._jobs.read(*key)
+        current = await in_time(deadline, self._jobs.read(*key), None)
         if current is not None:
-            return await self._against(key, current, asked, now, remember=False)
+            return await self._against(key, current, asked, now, deadline, remember=False)
         if job is not None:
             return answer
         return refuse(f"the {kind} {name} that this pod names does not exist in namespace {review.namespace}")
@@ -188,6 +189,7 @@ class PodJudge:
         job: Mapping[str, Any],
         asked: _Asked,
         now: datetime,
+        deadline: float,
         *,
         remember: bool,
     ) -> Answer:
@@ -200,7 +202,7 @@ class PodJudge:
         if isinstance(spec, Mapping) and spec.get("suspend") is True:
             return refuse(f"the {kind} {name} is suspended; set spec.suspend to false to resume it")
         version = self._facts.version
-        decision = evaluate(job, await self._facts.gather(job, now))
+        decision = evaluate(job, await self._facts.gather(job, now, deadline=deadline))
         if decision.verdict is not Verdict.ALLOW:
             return _not_allowed(kind, name, decision)
         if decision.digest != asked.digest:

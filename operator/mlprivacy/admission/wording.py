@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mlprivacy.api.base import FieldError
+from mlprivacy.api.text import printable
 from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.model import WOULD, Finding
 from mlprivacy.policy.rules import rules_by_id
@@ -113,5 +114,5 @@ def field_lines(errors: Iterable[FieldError]) -> list[str]:
 
 def clean(text: str, limit: int) -> str:
     """`text` on one line, without control characters, cut to `limit` characters."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
+    plain = printable(text)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"

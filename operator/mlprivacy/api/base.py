@@ -69,7 +69,8 @@ DottedKey = Annotated[
     Field(
         min_length=1,
         max_length=128,
-        pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$",
+        # Words, with one underscore between two: no second way of writing a key looks like the first.
+        pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z][a-z0-9]*(_[a-z0-9]+)*)*$",
     ),
 ]
 LegalReference = Annotated[str, Field(min_length=3, max_length=64, pattern=r"^[a-z]{2}(-[a-z0-9]+)*:[A-Za-z0-9.-]+$")]
@@ -116,7 +117,15 @@ MountPath = Annotated[
         lambda path: not path.startswith((MOUNT_RUN, MOUNT_LOG)),
     ),
 ]
-Text = Annotated[str, Field(min_length=1, max_length=1024)]
+# No control characters but the ends of lines, and none that turn the direction of writing: texts reach terminals.
+Text = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\x{2028}-\x{202E}\x{2066}-\x{2069}]*$",
+    ),
+]
 Jurisdiction = Annotated[str, Field(min_length=2, max_length=32, pattern=r"^[a-z]{2}(-[a-z0-9]+)*$")]
 
 Processing = Literal["Training", "Inference"]

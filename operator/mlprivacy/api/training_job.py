@@ -80,7 +80,7 @@ class DatasetUse(ApiModel):
             ge=1,
             le=100_000_000_000,
             description="unitsAtLeast is a public lower bound on protected units after filtering; the dataset's "
-            "atLeast when left out. It can not be larger than that.",
+            "atLeast when left out. It can not be larger than that, and a smaller one does not loosen delta.",
         ),
     ]
     max_records_per_unit: Annotated[

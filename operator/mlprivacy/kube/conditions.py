@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from mlprivacy.api.text import printable
+
 Condition = dict[str, Any]
 Conditions = list[Condition]
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -23,8 +25,11 @@ def timestamp(now: datetime) -> str:
 
 
 def bounded(message: str, limit: int = MESSAGE_BYTES) -> str:
-    """The message cut to `limit` bytes of UTF-8 at a character's border, with an ellipsis if anything is missing."""
-    raw = message.encode("utf-8", "replace")
+    """The message on one line without control characters, cut to `limit` bytes of UTF-8 at a character's border.
+
+    An ellipsis says that something is missing. What people wrote into policies and data is shown on terminals.
+    """
+    raw = printable(message).encode("utf-8", "replace")
     if len(raw) <= limit:
         return raw.decode()
     return raw[: limit - 3].decode("utf-8", "ignore") + "…"

@@ -33,7 +33,7 @@ from mlprivacy.kube.resources import (
 from mlprivacy.kube.settling import Recent, exception_of
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
-from mlprivacy.policy.gather import asks_further, select_facts
+from mlprivacy.policy.gather import asks_further, references, select_facts
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.modes import ceiling_of
 from mlprivacy.policy.pack_check import shelf_of
@@ -111,7 +111,8 @@ class FactStore:
         read_seconds: float = 2.0,
         **informer_options: Any,
     ) -> None:
-        """`reads_per_second` bounds reads on cache misses; beyond, a miss stays a miss. The reads for one job
+        """`reads_per_second` bounds reads on cache misses, of which a namespace has a share; beyond, a miss stays a
+        miss. The reads for one job
         take `read_seconds` at most together, which is well within the time-out of a webhook.
 
         Packs of users and the register of people's training are read in `operator_namespace`, and are not known
@@ -234,17 +235,19 @@ class FactStore:
         *,
         capabilities: frozenset[Capability] = IN_FORCE,
         read_misses: bool = True,
+        deadline: float | None = None,
     ) -> Facts:
         """The facts that the decision about this raw job rests on. Never raises on the content of `raw`.
 
         What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
         made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job. Without
         `read_misses` only claims are read, and ApiError is raised where one can not be: a job that runs is not stopped
-        for it.
+        for it. Nothing is waited for after `deadline` (loop time): what is not known by then stays unknown.
         """
-        deadline = asyncio.get_running_loop().time() + self._read_seconds
+        until = self._until(deadline)
+        asker = references(raw).namespace
         if asks_further(raw):
-            await self._fabric.wanted(deadline if read_misses else None)
+            await self._fabric.wanted(until if read_misses else None)
         view = View(self)
         facts = select_facts(raw, view, now, capabilities=capabilities)
         for _ in range(_ROUNDS):
@@ -252,10 +255,10 @@ class FactStore:
             wanted = [k for k in view.misses if read_misses or k[0] == PERSISTENTVOLUMECLAIMS.kind]
             if not wanted:
                 break
-            read = (self._read(key, deadline) if read_misses else self._claim(key) for key in wanted)
+            read = (self._read(key, until, asker) if read_misses else self._claim(key) for key in wanted)
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
-        return await with_outcomes(raw, facts, self._custom)
+        return await with_outcomes(raw, facts, self._custom, deadline)
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
         """Wait, shortly, while what a decision rests on is changing; True when it changed lately (`kube.settling`)."""
@@ -274,12 +277,19 @@ class FactStore:
         found = {name: self.labels(name) or {} for _, name in self.informers["Namespace"].keys(None)}
         return {name: labels for name, labels in found.items() if ceiling_of(labels) is not None}
 
-    async def known(self, keys: Iterable[Key]) -> set[Key]:
-        """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does."""
-        deadline = asyncio.get_running_loop().time() + self._read_seconds
+    def _until(self, deadline: float | None) -> float:
+        until = asyncio.get_running_loop().time() + self._read_seconds
+        return until if deadline is None else min(until, deadline)
+
+    async def known(self, keys: Iterable[Key], *, asker: str = "") -> set[Key]:
+        """Those of these objects (DataClass, Dataset, ConsentScope) that exist; a miss is read as `gather` does.
+
+        `asker` is the namespace whose reads it takes.
+        """
+        deadline = self._until(None)
         found: set[Key] = set()
         for key in keys:
-            if self.parsed(*key) is not None or await self._read(key, deadline) is not Absent:
+            if self.parsed(*key) is not None or await self._read(key, deadline, asker) is not Absent:
                 found.add(key)
         return found
 
@@ -290,9 +300,9 @@ class FactStore:
         except (NotFound, ValueError):
             return Absent
 
-    async def _read(self, key: Key, deadline: float) -> Any:
+    async def _read(self, key: Key, deadline: float, asker: str) -> Any:
         kind, namespace, name = key
-        if not self._budget.take(key):
+        if not self._budget.take(key, asker):
             return Absent
         resource = _READABLE[kind]
         try:

@@ -28,7 +28,7 @@ VARIABLES: Final = ("job", "datasets", "classes", "namespaceObject", "now")
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where the answer can change by time alone, or none was given
 _NOW: Final = re.compile(r"\bnow\b")
 _NAMES: Final = ("name", "generateName", "namespace", "labels", "annotations")
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Key(NamedTuple):
@@ -109,7 +109,7 @@ def document(case: Case, raw: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {"labels": {}, "annotations": {}} | {k: meta[k] for k in _NAMES if meta.get(k) is not None}
     kept["namespace"] = case.namespace
     if isinstance(kept["annotations"], Mapping):
-        kept["annotations"] = {k: v for k, v in kept["annotations"].items() if k != _LAST_APPLIED}
+        kept["annotations"] = {k: v for k, v in kept["annotations"].items() if k != LAST_APPLIED}
     spec = _dump(case.spec)
     spec.pop("suspend", None)
     return {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # the library reads other forms too
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -56,6 +59,8 @@ def end_of_day(text: str) -> datetime:
     """The moment at which the day ``YYYY-MM-DD`` is over, in UTC; the day 9999-12-31 never is.
 
     Raises:
-        ValueError: when there is no such day.
+        ValueError: when there is no such day, or it is written otherwise.
     """
+    if not _DAY.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no day; write it as YYYY-MM-DD")
     return later(datetime.combine(date.fromisoformat(text), datetime.min.time(), tzinfo=UTC), timedelta(days=1))

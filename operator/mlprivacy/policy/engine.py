@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from mlprivacy.api.base import Assurance, Parsed, parse_spec
+from mlprivacy.api.base import Assurance, FieldError, KindInfo, Parsed, parse_spec
 from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason
@@ -30,10 +30,11 @@ from mlprivacy.policy.model import (
 )
 from mlprivacy.policy.packs import BASELINE
 from mlprivacy.policy.people import requester_of
-from mlprivacy.policy.resolve import Resolver
+from mlprivacy.policy.resolve import Resolver, granting_namespaces
 from mlprivacy.policy.rule import Raised, Rule, missing
 from mlprivacy.policy.rules import rules_by_id
 from mlprivacy.policy.rules.network.egress import readable
+from mlprivacy.policy.size import TOO_LARGE, too_large
 from mlprivacy.policy.standing import Standing, Voice, standing
 from mlprivacy.policy.unenforced import unenforced_inference, unenforced_training
 
@@ -48,10 +49,18 @@ def parse_job(raw: Mapping[str, Any]) -> tuple[Literal["TrainingJob", "Inference
     """
     kind = raw.get("kind")
     if kind == "TrainingJob":
-        return "TrainingJob", parse_spec(TRAINING_JOB, raw)
+        return "TrainingJob", _bounded(TRAINING_JOB, raw)
     if kind == "InferenceJob":
-        return "InferenceJob", parse_spec(INFERENCE_JOB, raw)
+        return "InferenceJob", _bounded(INFERENCE_JOB, raw)
     raise ValueError(f"kind {kind!r} is no job; evaluate takes a TrainingJob or an InferenceJob")
+
+
+def _bounded(info: KindInfo[Any], raw: Mapping[str, Any]) -> Parsed[Any]:
+    """The job as read; one whose spec is too large is not read at all."""
+    if not too_large(raw.get("spec")):
+        return parse_spec(info, raw)
+    unread = parse_spec(info, {**raw, "spec": None})
+    return replace(unread, raw=raw, errors=(FieldError("spec", TOO_LARGE),))
 
 
 def evaluate(raw: Mapping[str, Any], facts: Facts) -> Decision:
@@ -75,6 +84,8 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     raw = job.raw
     namespace = job.namespace or "default"
     subject = (kind, namespace, job.name, job.uid)
+    if too_large(raw.get("spec")):
+        return _invalid(subject, "", [("spec", TOO_LARGE)])
     # suspend is no part of what is decided: stopping and resuming must not change the digest of the controls.
     body = {k: v for k, v in raw["spec"].items() if k != "suspend"} if isinstance(raw.get("spec"), Mapping) else None
     try:
@@ -165,7 +176,7 @@ def grounds_of(raw: Mapping[str, Any], facts: Facts) -> Grounds:
     if job.spec is None:
         return Grounds()
     namespace = job.namespace or "default"
-    return grounds(standing(namespace, _data_namespaces(job.spec, namespace), facts), facts, kind)
+    return grounds(standing(namespace, _data_namespaces(kind, job.spec, namespace, facts), facts), facts, kind)
 
 
 def rules_in_force(raw: Mapping[str, Any], facts: Facts) -> tuple[Rule, ...]:
@@ -188,8 +199,7 @@ def _resolved(
     classes = (
         resolver.classes_of_datasets(datasets) if isinstance(spec, TrainingJobSpec) else resolver.classes_named(spec)
     )
-    data_namespaces = _data_namespaces(spec, namespace)
-    under = standing(namespace, data_namespaces, facts)
+    under = standing(namespace, _data_namespaces(kind, spec, namespace, facts), facts)
     case = Case(
         kind=kind,
         name=job.name,
@@ -227,11 +237,14 @@ def required_assurance(case: Case) -> Assurance:
     )
 
 
-def _data_namespaces(spec: JobSpec, namespace: str) -> tuple[str, ...]:
+def _data_namespaces(kind: str, spec: JobSpec, namespace: str, facts: Facts) -> tuple[str, ...]:
+    """Where the data of the job lies that it may refer to."""
     if isinstance(spec, TrainingJobSpec):
-        return tuple(dict.fromkeys(d.namespace or namespace for d in spec.datasets))
-    scope = spec.consent_scope
-    return (scope.namespace or namespace,) if scope else ()
+        named = [(d.namespace or namespace, "Dataset", d.name) for d in spec.datasets]
+    else:
+        scope = spec.consent_scope
+        named = [(scope.namespace or namespace, "ConsentScope", scope.name)] if scope else []
+    return granting_namespaces(named, facts, by_namespace=namespace, by_kind=kind)
 
 
 def _own_scope(case: Case, spec: InferenceJobSpec, resolver: Resolver) -> Any:

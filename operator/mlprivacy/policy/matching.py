@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-_KEY: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_WORD: Final = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+_KEY: Final = re.compile(rf"{_WORD}(\.{_WORD})*")
 _BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
 
@@ -42,3 +43,8 @@ def folded(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).casefold()
     visible = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     return ".".join(_BETWEEN_WORDS.sub("_", word.strip(" \t\r\n_-")) for word in visible.split("."))
+
+
+def squeezed(text: str) -> tuple[str, ...]:
+    """The segments of the folded key without what stands between words, so that ``social__scoring`` is one word."""
+    return tuple(_BETWEEN_WORDS.sub("", segment) for segment in folded(text).split("."))

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from mlprivacy.api.base import Assurance, Mode
 from mlprivacy.api.reasons import Reason
+from mlprivacy.api.text import printable
 
 PATH_MAX = 256  # characters, as the schema of status.decision.findings has them
 TEXT_MAX = 1024
@@ -88,6 +89,13 @@ class Finding:
     def would(self) -> str:
         """What it would do under Enforce, as a sentence; empty where it does that already."""
         return WOULD[self.enforced] if self.softened else ""
+
+    def __post_init__(self) -> None:
+        """Clean the texts, which may quote what people wrote: they are shown in statuses, Events and on terminals."""
+        for name in ("path", "message", "remedy"):
+            text: str = getattr(self, name)
+            if not text.isprintable():
+                object.__setattr__(self, name, printable(text))
 
     def sentence(self) -> str:
         """One line for a terminal or a refusal."""

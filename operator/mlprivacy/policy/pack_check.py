@@ -8,7 +8,8 @@ from typing import Any, Final
 from mlprivacy.api.names import LABEL_PACK, PACK_KEY
 from mlprivacy.policy.packs import BASELINE, Pack, Shelf, built_in_packs, built_in_shelf
 from mlprivacy.policy.packs.reading import PackError, read_pack
-from mlprivacy.policy.parameters import read_parameter
+from mlprivacy.policy.parameters import loosens, read_parameter
+from mlprivacy.policy.rule import ParameterValue
 from mlprivacy.policy.rules import rules_by_id
 
 WHY_MAX: Final = 600  # characters of a reason that are kept
@@ -33,9 +34,21 @@ def _errors(pack: Pack) -> Iterator[str]:
                 yield f"rules[{index}].parameters: {line.id} has no parameter {name[:63]} (there are: {known})"
                 continue
             try:
-                read_parameter(parameter, raw)
+                value = read_parameter(parameter, raw)
             except ValueError as problem:
                 yield f"rules[{index}].parameters.{name}: {problem}"
+                continue
+            if loosens(parameter, value):
+                yield (
+                    f"rules[{index}].parameters.{name}: {str(raw)[:40]} is looser than the default "
+                    f"({_shown(parameter.default)}), and a pack only makes stricter; set {line.id}.{name} in a "
+                    "PrivacyPolicy, which needs the verb weaken"
+                )
+
+
+def _shown(value: ParameterValue) -> str:
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return text[:80] or "nothing"
 
 
 def user_pack(configmap: Mapping[str, Any]) -> Pack:

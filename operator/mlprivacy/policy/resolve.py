@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from mlprivacy.api.base import Parsed
@@ -45,6 +45,27 @@ def find_grant(
         for to in spec.to:
             if to.name == name and to.kind == kind:
                 yield grant, to
+
+
+def granting_namespaces(
+    references: Iterable[tuple[str, str, str]], facts: Facts, *, by_namespace: str, by_kind: str
+) -> tuple[str, ...]:
+    """The namespaces among ``references`` (namespace, kind, name) that let the job refer to what it names there.
+
+    Only these govern a job together with its own. A namespace that is merely named says nothing of it: else the words
+    of its policies, and how strictly it is governed, would be told to a stranger. Such a reference holds the job
+    anyway, and once it is granted its namespace governs.
+    """
+    found = dict.fromkeys(
+        owner
+        for owner, kind, name in references
+        if owner == by_namespace
+        or any(
+            True
+            for _ in find_grant(facts, owner=owner, kind=kind, name=name, by_namespace=by_namespace, by_kind=by_kind)
+        )
+    )
+    return tuple(found)
 
 
 def _freedom(grant: Parsed[DatasetGrantSpec]) -> tuple[bool, datetime]:

@@ -21,7 +21,8 @@ class Parameter:
 
     ``stricter`` says which of two values is the stricter one, for policies and packs that disagree: the smaller, the
     larger, the one earlier in ``choices`` (``first``) or later (``last``), the intersection of two lists
-    (``intersection``) or their union (``union``).
+    (``intersection``) or their union (``union``). Of an intersection ``*`` is everything, where the default says so;
+    an empty list is always nothing, so that two lists with nothing in common never open what each of them closes.
     """
 
     name: str

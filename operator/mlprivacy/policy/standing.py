@@ -16,7 +16,7 @@ from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.model import Action, Dependency
 from mlprivacy.policy.modes import Regime, ceiling_of, selections, selects, strictest
 from mlprivacy.policy.packs import BASELINE, Pack, built_in_packs
-from mlprivacy.policy.parameters import BadParameter, strictest_of
+from mlprivacy.policy.parameters import BadParameter, Sources, strictest_of
 from mlprivacy.policy.rule import ParameterValue, Raised, Rule, missing
 from mlprivacy.policy.rules import all_rules, rules_by_id
 
@@ -236,14 +236,16 @@ def _packs(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> tuple
     return list(packs.values()), problems
 
 
-def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> list[dict[str, int | str]]:
+def _sources(policies: Iterable[Parsed[PrivacyPolicySpec]], facts: Facts) -> Sources:
     """What sets parameters in one namespace: the packs that its policies name, and the policies."""
     specs = [p.spec for p in policies if p.spec is not None]
     packs = {ref.name: facts.packs[ref.name] for spec in specs for ref in spec.packs if ref.name in facts.packs}
-    return [
-        *({f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs.values()),
-        *(dict(spec.parameters) for spec in specs),
-    ]
+    return Sources(
+        policies=tuple(spec.parameters for spec in specs),
+        packs=tuple(
+            {f"{line.id}.{k}": v for line in pack.rules for k, v in line.parameters.items()} for pack in packs.values()
+        ),
+    )
 
 
 def _active_rules(packs: Iterable[Pack], policies: Iterable[Parsed[PrivacyPolicySpec]]) -> tuple[Rule, ...]:

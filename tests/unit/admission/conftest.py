@@ -43,6 +43,7 @@ class World:
         self.reads: list[str] = []
         self.hidden: set[str] = set()
         self.gathered = 0
+        self.deadlines: list[float | None] = []
         self.settings: tuple[RenderSettings, ...] = (SETTINGS,)
         self.judge = PodJudge(self, self, lambda _: self.settings, images=(IMAGE,))
         self.handler = Handler(
@@ -57,8 +58,9 @@ class World:
 
     # -- facts and jobs, as the handler asks for them --------------------------------------------------------------
 
-    async def gather(self, raw: Mapping[str, Any], now: datetime) -> Facts:
+    async def gather(self, raw: Mapping[str, Any], now: datetime, *, deadline: float | None = None) -> Facts:
         self.gathered += 1
+        self.deadlines.append(deadline)
         return select_facts(raw, ObjectLookup(self.objects), now)
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
@@ -67,7 +69,7 @@ class World:
         self.objects += arriving
         return bool(arriving)
 
-    async def known(self, keys: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    async def known(self, keys: list[tuple[str, str, str]], *, asker: str = "") -> set[tuple[str, str, str]]:
         there = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in self.objects}
         return there & set(keys)
 

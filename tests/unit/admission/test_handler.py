@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlprivacy.admission.handler import KINDS, LARGE, LARGE_AT_ONCE
 from mlprivacy.admission.logs import DecisionLog, JsonFormatter
+from mlprivacy.admission.review import Answer
 
 PATHS = ("/mutate/stamp", "/validate/kinds", "/validate/pods")
 ANYTHING = settings(
@@ -127,7 +129,7 @@ async def test_a_deeply_nested_spec_is_refused(world, review_of) -> None:
 
 
 async def test_an_error_of_our_own_refuses_and_hides_its_cause(world, review_of, monkeypatch, caplog) -> None:
-    async def broken(raw: object, now: object) -> None:
+    async def broken(raw: object, now: object, **_: object) -> None:
         raise RuntimeError("password=hunter2 in /etc/passwd")
 
     monkeypatch.setattr(world, "gather", broken)
@@ -192,3 +194,49 @@ def test_log_records_are_json_with_what_they_carry() -> None:
         "message": "no way",
         "id": "7",
     }
+
+
+async def test_a_very_large_job_is_refused_before_anything_of_it_is_read(world, review_of) -> None:
+    job = world.job()
+    job["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": f"v{i}", "value": ""} for i in range(30_000)]
+
+    answer = json.loads((await world.send(KINDS, review_of(job))).body)["response"]
+
+    assert (answer["allowed"], answer["status"]["code"]) == (False, 422)
+    assert "spec: is larger than 128 KiB" in answer["status"]["message"]
+    assert world.gathered == 0
+
+
+async def test_a_very_large_job_from_before_can_be_suspended_and_made_smaller(world, review_of) -> None:
+    large, small = world.job(), world.job()
+    large["spec"]["template"]["spec"]["containers"][0]["args"] = ["x" * 1_000_000]
+    suspended = {**large, "spec": {**large["spec"], "suspend": True}}
+
+    assert (await world.ask(KINDS, suspended, large))["allowed"]
+    assert (await world.ask(KINDS, small, large))["allowed"]
+    assert not (await world.ask(KINDS, {**large, "spec": {**large["spec"], "trials": 2}}, large))["allowed"]
+
+
+async def test_of_large_reviews_two_are_answered_at_once_and_small_ones_in_between(world, review_of) -> None:
+    under_way, most, small = 0, 0, asyncio.Event()
+
+    async def slow(*_: object, **__: object) -> Answer:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await small.wait()
+        under_way -= 1
+        return Answer(allowed=True)
+
+    world.handler._answer = slow
+    job = world.job()
+    job["metadata"]["annotations"] = {"x": "x" * (LARGE + 1)}
+    large = [asyncio.create_task(world.send(KINDS, review_of(job))) for _ in range(8)]
+    await asyncio.sleep(0.05)
+    assert (under_way, most) == (LARGE_AT_ONCE, LARGE_AT_ONCE)
+    waiting = asyncio.create_task(world.send(KINDS, review_of(world.job())))
+    await asyncio.sleep(0.05)
+    assert under_way == LARGE_AT_ONCE + 1  # the small one waits for nobody
+    small.set()
+    assert {reply.status for reply in await asyncio.gather(waiting, *large)} == {200}
+    assert most <= LARGE_AT_ONCE + 1

@@ -1,11 +1,14 @@
 """/validate/kinds: refusals help, holds warn, updates are judged by what they change, strangers learn nothing."""
 
+import asyncio
 import copy
 import re
 from typing import Any
 
 import pytest
 from builders import exception
+
+from mlprivacy.admission.kinds import REVIEW_SECONDS, in_time
 
 KINDS = "/validate/kinds"
 
@@ -417,3 +420,22 @@ async def test_an_end_that_the_policies_do_not_allow_is_warned_of_with_the_lates
     (warning,) = (await world.ask(KINDS, asked))["warnings"]
 
     assert "Write 2026-07-01T00:00:00Z at the latest" in warning
+
+
+async def test_all_that_one_review_waits_for_ends_at_one_moment(world) -> None:
+    world.arriving = [world.get("Dataset", "visits")]
+    world.objects.remove(world.arriving[0])
+    old = wrong_purpose(world.job())
+    begun = asyncio.get_running_loop().time()
+
+    await world.ask(KINDS, changed(wrong_purpose(world.job()), assurance="Gated"), old)
+
+    assert world.gathered == 3
+    assert len(set(world.deadlines)) == 1
+    assert begun < world.deadlines[0] <= asyncio.get_running_loop().time() + REVIEW_SECONDS
+
+
+async def test_what_does_not_come_in_time_is_not_waited_for(world) -> None:
+    now = asyncio.get_running_loop().time()
+    assert await in_time(now, asyncio.sleep(60, result=True), otherwise=False) is False
+    assert await in_time(now + 60, asyncio.sleep(0, result=True), otherwise=False) is True

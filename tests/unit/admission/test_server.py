@@ -113,7 +113,7 @@ async def test_what_is_under_way_is_finished_when_it_stops(
 ) -> None:
     gather, entered, go = world.gather, asyncio.Event(), asyncio.Event()
 
-    async def slow(raw, now):
+    async def slow(raw, now, **_):
         entered.set()
         await go.wait()
         return await gather(raw, now)

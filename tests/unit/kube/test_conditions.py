@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlprivacy.api.text import printable
 from mlprivacy.kube.conditions import (
     MESSAGE_BYTES,
     bounded,
@@ -73,4 +74,11 @@ def test_times_are_utc():
 def test_messages_fit_and_stay_readable(text):
     cut = bounded(text)
     assert len(cut.encode()) <= MESSAGE_BYTES
-    assert cut == text or cut.endswith("…") or "\ufffd" in cut or "?" in cut
+    assert cut == printable(text) or cut.endswith("…")
+    assert cut.isprintable()
+
+
+def test_a_message_is_one_line_without_control_characters() -> None:
+    said = "bad\nAccepted: True \x1b[31m\u202eevil"
+    made = set_condition([], "Ready", "False", "Bad", said, observed_generation=1, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert made[0]["message"] == "bad Accepted: True  [31m evil"

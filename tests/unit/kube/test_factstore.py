@@ -10,7 +10,7 @@ import pytest
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.facts import FactStore, touched_by
-from mlprivacy.kube.factstore_reads import ReadBudget
+from mlprivacy.kube.factstore_reads import REMEMBERED, ReadBudget
 from mlprivacy.kube.settling import SETTLE_SECONDS, Recent, exception_of
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Dependency, Verdict
@@ -278,14 +278,29 @@ async def test_a_malformed_job_has_no_facts_and_raises_nothing(store: FactStore)
 
 def test_the_budget_of_reads_refills_and_remembers_names() -> None:
     now = [0.0]
-    budget = ReadBudget(1.0, clock=lambda: now[0])
+    budget = ReadBudget(1.0, per_namespace=1.0, clock=lambda: now[0])
     names = [("Dataset", "team", f"d{i}") for i in range(4)]
 
-    assert [budget.take(name) for name in names] == [True, True, False, False]
+    assert [budget.take(name, "team") for name in names] == [True, True, False, False]
     now[0] = 5.0
-    assert budget.take(names[2])
-    assert not budget.take(names[2])
-    assert budget.take(names[3])
+    assert budget.take(names[2], "team")
+    assert not budget.take(names[2], "team")
+    assert budget.take(names[3], "team")
+
+
+def test_the_reads_of_one_namespace_do_not_use_up_those_of_another() -> None:
+    budget = ReadBudget(20.0, clock=lambda: 0.0)
+    names = [("Dataset", "clinic", f"d{i}") for i in range(100)]
+
+    assert sum(budget.take(name, "attacker") for name in names) == 20
+    assert budget.take(names[0], "team")  # the very name that was asked for elsewhere a moment ago
+    assert sum(budget.take(name, f"n{i}") for i, name in enumerate(names)) == 19  # 40 for all together
+
+
+def test_the_reads_of_very_many_namespaces_are_remembered_within_bounds() -> None:
+    budget = ReadBudget(1e6, clock=lambda: 0.0)
+    assert all(budget.take(("Dataset", "n", "d"), f"n{i}") for i in range(10_000))
+    assert len(budget._of) <= REMEMBERED >= len(budget._asked)
 
 
 def test_a_change_concerns_the_object_and_all_of_its_kind() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.facts import FactStore
-from mlprivacy.policy.custom import Expression, Key, Outcome
+from mlprivacy.policy.custom import Expression, Key, NoAnswer, Outcome
 from mlprivacy.policy.engine import evaluate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,3 +84,14 @@ async def test_errors_of_expressions_are_asked_of_the_evaluator(api, client: Kub
     store = FactStore(client, custom=Evaluator())
     assert await store.expression_errors(["fine", "bad"]) == {"bad": "at 1:1: no"}
     assert await store.expression_errors([]) == {}
+
+
+async def test_an_answer_that_comes_too_late_is_none_and_holds_the_job(api, client: KubeClient) -> None:
+    await put(api)
+    evaluator = Evaluator()  # which is not let go
+    store = await started(client, evaluator)
+    facts = await store.gather(JOB, NOW, deadline=asyncio.get_running_loop().time() + 0.1)
+    evaluator.go.set()
+    await store.stop()
+    assert facts.custom == {Key("own", "never"): NoAnswer("there was no time left for it in this request")}
+    assert "custom/never" in {f.rule for f in evaluate(JOB, facts).findings if f.action == "Hold"}

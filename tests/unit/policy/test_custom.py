@@ -24,10 +24,12 @@ from builders import (
     training_job,
 )
 
+from mlprivacy.api.base import parse_spec
+from mlprivacy.api.privacy_policy import KIND as POLICY
 from mlprivacy.api.reasons import Reason
 from mlprivacy.policy.custom import Key, NoAnswer, Outcome, applying, reads_the_clock
 from mlprivacy.policy.engine import custom_asked, evaluate
-from mlprivacy.policy.model import Action, Decision, Verdict
+from mlprivacy.policy.model import Action, Decision, Finding, Verdict
 
 KEY = Key("own", "few-trials")
 DECLARED = {"special-category.minimumAssurance": "Declared"}
@@ -176,3 +178,20 @@ def test_a_rule_can_not_pass_for_a_built_in_one() -> None:
     decision = evaluate(training_job(), replace(facts, custom={Key("own", "residency"): False}))
     assert finding(decision, "custom/residency").policy == "own"
     assert not [f for f in decision.findings if f.rule == "residency"]
+
+
+def test_what_turns_a_terminal_round_is_not_in_a_finding() -> None:
+    """A policy that was stored before the schema refused such characters, and facts that quote people's texts."""
+    raw = own()
+    raw["spec"]["custom"][0] |= {"message": "bad\nAccepted: True \x1b[2J\u202eevil\u2028x"}
+    found = finding(decided(False, raw), "references")
+    assert found.reason is Reason.INVALID_POLICY
+    made = Finding("custom/x", Action.WARN, Reason.BREACH, "a\x1b", "bad\nAccepted: \x1b[2J\u202eevil", "r\x07")
+    assert (made.path, made.message, made.remedy) == ("a ", "bad Accepted:  [2J evil", "r ")
+    assert made.sentence().isprintable()
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\x1b", "\x07", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066"])
+def test_texts_of_the_api_take_no_control_characters(bad: str) -> None:
+    assert parse_spec(POLICY, own(message=f"a{bad}b")).errors
+    assert not parse_spec(POLICY, own(message="Nicht erlaubt:\n\tZeilen, \u200f\u05d0 und \U0001f512.")).errors

@@ -92,10 +92,13 @@ def test_a_class_can_tighten_delta_and_not_loosen_it():
     assert "1/(100 N)" in finding(loose, "dp-required").message
 
 
-def test_the_units_that_the_job_promises_are_n():
-    job = training_job(datasets=[asked(unitsAtLeast=100)])
-    assert decide(change(job, "spec.privacy.delta", 1e-4)).verdict is Verdict.ALLOW
-    assert decide(change(job, "spec.privacy.delta", 1.1e-4)).verdict is Verdict.DENY
+@given(promised=st.integers(1, 200_000))
+def test_what_a_job_promises_of_its_units_does_not_loosen_delta(promised):
+    """``unitsAtLeast: 1`` would make 1/(100 N) a hundredth, and it is the ML engineer's own word."""
+    job = training_job(datasets=[asked(unitsAtLeast=promised)])
+    assert decide(change(job, "spec.privacy.delta", 5e-8)).verdict is Verdict.ALLOW
+    refused = finding(decide(change(job, "spec.privacy.delta", 5.1e-8)), "dp-required")
+    assert (refused.action, refused.remedy) == (Action.DENY, "set delta to 5e-08 or less")
 
 
 @pytest.mark.parametrize("mechanism", [{"mechanism": "Federated"}, {"mechanism": "Event", "event": "{}"}])

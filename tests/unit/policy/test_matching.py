@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlprivacy.policy.matching import covered_by_any, covers, folded, is_key
 from mlprivacy.policy.model import Verdict
 
-WORDS = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+WORDS = st.from_regex(r"[a-z][a-z0-9]{0,4}(_[a-z0-9]{1,3})?", fullmatch=True)
 KEYS = st.lists(WORDS, min_size=1, max_size=4)
 
 
@@ -24,6 +24,8 @@ KEYS = st.lists(WORDS, min_size=1, max_size=4)
         ("train_ai_system", "train_ai_system.", False),
         ("train_ai_system", "train_ai_system..x", False),
         ("train_ai_system", "train_ai_system. x", False),
+        ("train_ai_system", "train_ai_system.x__y", False),
+        ("train_ai_system", "train_ai_system.x_", False),
         ("", "", False),
         ("", ".x", False),
         ("train_ai_system", "", False),

@@ -8,6 +8,7 @@ import itertools
 import pytest
 from builders import (
     asked,
+    change,
     clinic_world,
     consent_scope,
     dataset,
@@ -21,7 +22,7 @@ from builders import (
 )
 
 from mlprivacy.api.reasons import Reason
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.engine import custom_asked, evaluate, grounds_of
 from mlprivacy.policy.model import Action, Verdict
 
 MODES = ("Audit", "Warn", "Enforce")
@@ -38,6 +39,9 @@ NONE = ["PrivacyPolicy/eu"]
 
 def packs_of(decision):
     return {pack for found in decision.findings for pack in found.packs}
+
+
+ASKED = inference_job(legalBasis=None, consentScope={"name": "triage", "namespace": "clinic"})
 
 
 def rank(mode: str) -> int:
@@ -260,3 +264,41 @@ def test_a_value_that_is_no_level_selects_what_it_always_did():
     odd = at_level("Audit", packs=[{"name": "us-hipaa"}])
     assert "us-hipaa" in packs_of(decide(BAD, odd, leave_out=NONE, modes={"clinic": "Audit"}))
     assert "us-hipaa" not in packs_of(decide(BAD, odd, leave_out=NONE, modes={"clinic": "audit"}))
+
+
+class TestANamespaceThatIsMerelyNamed:
+    """What it is labelled and what its policies say is for those to whom it granted something."""
+
+    STRICT = policy(
+        "strict",
+        namespaceSelector=selecting("clinic"),
+        custom=[{"id": "secret", "expression": "false", "message": "The board met on Tuesday."}],
+        rules=[{"id": "human-oversight", "action": "Deny"}],
+        parameters={"rdma-segregation.vlans": "secret=100"},
+    )
+    MODES = {"research": "warn", "clinic": "enforce"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("job", [training_job(assurance="Gated"), ASKED])
+    def test_tells_a_stranger_nothing_and_holds(self, job):
+        everything = clinic_world(self.STRICT, leave_out=["PrivacyPolicy/eu"])
+        gone = [f"DatasetGrant/{o['metadata']['name']}" for o in everything if o["kind"] == "DatasetGrant"]
+        facts = facts_of(clinic_world(self.STRICT, leave_out=["PrivacyPolicy/eu", *gone]), modes=self.MODES)
+        without = facts_of(clinic_world(leave_out=["PrivacyPolicy/eu", *gone]), modes={"research": "warn"})
+        assert custom_asked(job, facts) is None
+        assert evaluate(job, facts).as_dict() == evaluate(job, without).as_dict()
+        assert grounds_of(job, facts) == grounds_of(job, without)
+        assert evaluate(job, facts).verdict is Verdict.HOLD
+
+    def test_governs_as_soon_as_it_grants(self):
+        facts = facts_of(clinic_world(self.STRICT, leave_out=["PrivacyPolicy/eu"]), modes=self.MODES)
+        decision = evaluate(FOREIGN, facts)
+        assert {"custom/secret", "assurance"} <= {f.rule for f in decision.findings if f.action is not Action.WARN}
+        assert Reason.NAMESPACE_TOO_SOFT in {f.reason for f in decision.findings}
+
+    @pytest.mark.parametrize(("label", "mode"), list(itertools.product(("audit", "warn", "enforce"), MODES)))
+    @pytest.mark.parametrize("job", [FOREIGN, BAD, ASKED, training_job()])
+    def test_without_its_grant_no_job_runs_whatever_governs(self, job, label, mode):
+        gone = [f"DatasetGrant/{o['metadata']['name']}" for o in clinic_world() if o["kind"] == "DatasetGrant"]
+        moved = change(job, "metadata.namespace", "research")
+        decision = decide(moved, policy(mode=mode), leave_out=gone, modes={"research": label, "clinic": "enforce"})
+        assert decision.verdict in (Verdict.HOLD, Verdict.DENY)

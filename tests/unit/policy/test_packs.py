@@ -156,6 +156,7 @@ rules:
   - {id: high-risk-ai, action: Deny}
   - {id: dp-required, parameters: PARAMETERS}
 """
+OF_RULE = ACME[: ACME.index("  - ")] + "  - {{id: {}, parameters: {}}}\n"
 SIMPLE = ACME.replace("\n  - {id: dp-required, parameters: PARAMETERS}", "")
 NESTED = "[" * 50 + "]" * 50
 BOMB = "a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n"
@@ -167,6 +168,19 @@ class TestPacksOfUsers:
         assert shelf.packs["acme"].line("high-risk-ai") == PackRule(id="high-risk-ai", action=Action.DENY)
         assert set(built_in_packs()) < set(shelf.packs)
         assert not shelf.bad
+
+    @pytest.mark.parametrize(
+        ("rule", "parameters"),
+        [
+            ("audit-retention", "{minimumDays: 3650}"),
+            ("pod-hardening", "{extendedResources: nvidia.com/gpu}"),
+            ("rdma-segregation", "{vlans: research=100}"),
+            ("prohibited-use", "{purposes: gambling}"),
+            ("special-category", "{minimumAssurance: Attested}"),
+        ],
+    )
+    def test_a_pack_sets_what_is_as_strict_as_the_default_or_adds_to_it(self, rule, parameters):
+        assert not shelf_of([configmap(OF_RULE.format(rule, parameters))]).bad
 
     def test_without_any_the_shelf_is_always_the_same(self):
         assert shelf_of([]) is built_in_shelf()
@@ -204,6 +218,13 @@ class TestPacksOfUsers:
             ),
             (SIMPLE + "  - {id: high-risk-ai}\n", "line 7: rules[1].id: high-risk-ai has a line already"),
             (ACME.replace("PARAMETERS", "{nope: 1}"), "dp-required has no parameter nope"),
+            (OF_RULE.format("residency", "{mechanism: A49}"), "looser than the default (None), and a pack only makes"),
+            (OF_RULE.format("residency", "{transferRegions: us-east}"), "set residency.transferRegions in a Privacy"),
+            (OF_RULE.format("encryption", "{storageClasses: standard}"), "looser than the default (nothing)"),
+            (OF_RULE.format("encryption", "{nodeStorageEncrypted: 'true'}"), "looser than the default"),
+            (OF_RULE.format("egress", "{allow: 192.0.2.0/24:443}"), "needs the verb weaken"),
+            (OF_RULE.format("pod-hardening", "{extendedResources: vendor.example/any}"), "nvidia.com/gpu, amd.com/gpu"),
+            (OF_RULE.format("audit-retention", "{minimumDays: 182}"), "182 is looser than the default (183)"),
             (SIMPLE.replace("name: acme", "name: other"), "the pack is called other, and its ConfigMap acme"),
             (SIMPLE.replace("name: acme", "name: ACME"), "line 1: name"),
             ("\tname: x", "tab"),

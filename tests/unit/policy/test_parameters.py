@@ -1,11 +1,14 @@
 """Parameters: read with their type; where packs and policies disagree the stricter value is in force."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlprivacy.policy.durations import parse_duration
 from mlprivacy.policy.model import Action
-from mlprivacy.policy.parameters import merge, read_parameter, stricter, strictest_of
+from mlprivacy.policy.parameters import EVERYTHING, Sources, loosens, merge, read_parameter, stricter, strictest_of
 from mlprivacy.policy.rule import Parameter, Rule
 from mlprivacy.policy.rules import all_rules
 
@@ -45,6 +48,15 @@ def test_a_value_of_the_type_is_read(type_, raw, value):
         ("int", "5.0"),
         ("int", "five"),
         ("int", ""),
+        ("int", "١٢"),
+        ("int", "1_0"),
+        ("int", "-5"),
+        ("int", -5),
+        ("int", "+5"),
+        ("int", "1000000001"),
+        ("int", "9" * 5000),
+        ("float", "١٢"),
+        ("float", "1_0"),
         ("float", "nan"),
         ("float", "inf"),
         ("float", "-1"),
@@ -101,8 +113,16 @@ def test_of_two_sources_the_stricter_is_in_force():
     assert values == {("r", "p"): 8}
 
 
+def test_a_pack_is_stricter_than_the_default_or_says_nothing():
+    values, _ = merge([rule(parameter("int", default=7))], [], [{"r.p": 9}])
+    assert values == {("r", "p"): 7}
+    values, _ = merge([rule(parameter("int", default=7))], [{"r.p": 9}], [{"r.p": 6}])
+    assert values == {("r", "p"): 6}
+
+
 def test_a_namespace_that_sets_nothing_keeps_its_default_against_another():
-    for groups in ([[{"r.p": 9}], [{}]], [[{}], [{"r.p": 9}]]):
+    loose, bare = Sources(({"r.p": 9},)), Sources()
+    for groups in ([loose, bare], [bare, loose]):
         assert strictest_of([rule(parameter("int", default=7))], groups)[0] == {("r", "p"): 7}
 
 
@@ -112,7 +132,7 @@ def test_no_namespace_at_all_means_defaults():
 
 def test_unknown_and_unreadable_parameters_are_told_once():
     source = {"r.p": "x", "r.q": 1, "s.p": 1}
-    values, bad = strictest_of([rule(parameter("int", default=7))], [[source], [source]])
+    values, bad = strictest_of([rule(parameter("int", default=7))], [Sources((source,)), Sources(packs=(source,))])
     assert [b.name for b in bad] == ["r.p", "r.q", "s.p"]
     assert values == {("r", "p"): 7}
 
@@ -133,3 +153,88 @@ def test_every_default_is_a_value_of_its_type(definition):
     default = definition.default
     raw = ",".join(default) if isinstance(default, tuple) else str(default)
     assert read_parameter(definition, raw) == default
+
+
+NAMES = ("a", "b", "research=100", "research=200", "clinic=100", "*")
+DEFINITIONS = [pytest.param(r.id, p, id=f"{r.id}.{p.name}") for r in all_rules() for p in r.parameters]
+
+
+def values_of(definition):
+    """Any value that a policy or a pack may set."""
+    raw = {
+        "int": st.integers(0, 5000),
+        "float": st.integers(0, 5000).map(str),
+        "bool": st.sampled_from(["true", "false"]),
+        "duration": st.sampled_from(["90m", "1h", "2h", "1d", "36500d"]),
+        "list": st.lists(st.sampled_from(NAMES)).map(",".join).filter(lambda t: "*" not in t or t == "*"),
+        "choice": st.sampled_from(definition.choices or ("-",)),
+        "str": st.sampled_from(NAMES),
+    }[definition.type]
+    return st.just(definition.default) | raw.map(lambda text: read_parameter(definition, text))
+
+
+def at_least_as_strict(definition, one, two):
+    """What ``stricter`` promises, said anew and independent of it."""
+    if definition.stricter == "union":
+        return set(one) >= set(two)
+    if definition.stricter == "intersection":
+        return (definition.default == EVERYTHING and two == EVERYTHING) or set(one) <= set(two)
+    if definition.stricter in ("first", "last"):
+        order = definition.choices.index
+        return order(one) <= order(two) if definition.stricter == "first" else order(one) >= order(two)
+
+    def size(value):
+        return parse_duration(value) / timedelta(seconds=1) if definition.type == "duration" else float(value)
+
+    return size(one) <= size(two) if definition.stricter == "smaller" else size(one) >= size(two)
+
+
+@pytest.mark.parametrize(("rule_id", "definition"), DEFINITIONS)
+@given(data=st.data())
+def test_folding_is_never_looser_than_either(rule_id, definition, data):
+    one, two = data.draw(values_of(definition)), data.draw(values_of(definition))
+    for folded in (stricter(definition, one, two), stricter(definition, two, one)):
+        assert at_least_as_strict(definition, folded, one)
+        assert at_least_as_strict(definition, folded, two)
+
+
+@pytest.mark.parametrize(("rule_id", "definition"), DEFINITIONS)
+@given(data=st.data())
+def test_what_a_pack_sets_is_never_looser_than_what_was_in_force(rule_id, definition, data):
+    """Adding a pack is free, so it weakens neither a default nor a policy."""
+
+    def raw(value):
+        return ",".join(value) if isinstance(value, tuple) else str(value).lower() if value in (True, False) else value
+
+    name = f"{rule_id}.{definition.name}"
+    policies = [] if data.draw(st.booleans()) else [{name: raw(data.draw(values_of(definition)))}]
+    pack = data.draw(values_of(definition))
+    before, _ = merge(all_rules(), policies)
+    after, bad = merge(all_rules(), policies, [{name: raw(pack)}])
+    key = (rule_id, definition.name)
+    assert not bad
+    assert at_least_as_strict(definition, after[key], before[key])
+    if not loosens(definition, pack):
+        assert at_least_as_strict(definition, after[key], pack)
+    else:
+        assert not at_least_as_strict(definition, pack, definition.default)
+
+
+@pytest.mark.parametrize(("rule_id", "definition"), DEFINITIONS)
+def test_an_empty_list_that_takes_away_is_nothing_and_not_everything(rule_id, definition):
+    if definition.stricter == "intersection":
+        assert stricter(definition, ("x",), ("y",)) == ()
+        assert stricter(definition, (), EVERYTHING) == ()
+        assert definition.type == "list"
+
+
+def test_everything_stands_alone():
+    vlans = next(p for r in all_rules() for p in r.parameters if p.name == "vlans")
+    assert read_parameter(vlans, " * ") == EVERYTHING
+    with pytest.raises(ValueError, match="stands alone"):
+        read_parameter(vlans, "research=100,*")
+
+
+def test_every_word_has_an_order():
+    """A word without an order could not be folded: of two, the one that came first would count."""
+    assert not [p.name for r in all_rules() for p in r.parameters if p.type == "str"]

@@ -21,10 +21,33 @@ def test_social_scoring_is_refused(job, purpose):
 
 
 @pytest.mark.parametrize(
-    "purpose", ["anti_social_scoring", "social_scoringx", "social.scoring", "social_scoring_research"]
+    "purpose", ["anti_social_scoring", "social_scoringx", "social.scores", "social_scoring_research", "scoring.social"]
 )
 def test_a_look_alike_is_another_purpose(purpose):
     assert "prohibited-use" not in rules_of(decide(training_job(purpose=purpose), ON))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "prohibited"),
+    [
+        ("socialscoring", "social_scoring"),
+        ("social.scoring", "social_scoring"),
+        ("essential.so_cial_scoring.x", "Social Scoring"),
+        ("essential.social.scoring.citizens", "social-scoring"),
+        ("a.b_c.d", "bc.d"),
+    ],
+)
+def test_no_other_way_of_dividing_the_words_escapes(purpose, prohibited):
+    own = only("prohibited-use", purposes=prohibited)
+    assert finding(decide(training_job(purpose=purpose), own), "prohibited-use").action is Action.DENY
+
+
+@pytest.mark.parametrize(
+    "purpose", ["essential.social__scoring", "social_scoring_", "_social_scoring", "social-scoring"]
+)
+def test_a_purpose_that_was_stored_before_the_schema_forbade_it_escapes_neither(purpose):
+    assert within("social_scoring", purpose)
+    assert decide(training_job(purpose=purpose), ON).verdict is Verdict.DENY  # the schema's own refusal
 
 
 def test_lawful_purposes_pass():

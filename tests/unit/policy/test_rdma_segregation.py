@@ -16,7 +16,8 @@ def test_a_network_in_no_vlan_is_refused(vlan):
 
 
 @pytest.mark.parametrize(
-    ("vlans", "refused"), [("", False), ("research=100", False), ("research=200", True), ("clinic=100", True)]
+    ("vlans", "refused"),
+    [("*", False), ("", True), ("research=100", False), ("research=200", True), ("clinic=100", True)],
 )
 def test_a_list_of_vlans_binds_each_namespace(vlans, refused):
     decision = decide_with(rdma_job(), *ISOLATED, rdma_segregation__vlans=vlans)

@@ -132,3 +132,9 @@ def test_the_last_day_counts_whole():
 @pytest.mark.parametrize("raw", [{}, {"metadata": None}, {"metadata": {"annotations": []}}])
 def test_an_object_without_a_stamp_has_no_requester(raw):
     assert requester_of(raw) is None
+
+
+@pytest.mark.parametrize("until", ["20270201", "2027-W05-1", "2027-2-1", "\u0662\u0660\u0662\u0667-01-01"])
+def test_a_day_in_any_other_form_is_none(until):
+    with pytest.raises(ValueError, match="YYYY-MM-DD"):
+        end_of_attestation(until)

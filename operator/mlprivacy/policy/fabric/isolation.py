@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlprivacy.policy.fabric.asks import NETWORKS_PATH
 from mlprivacy.policy.fabric.objects import Raw, labels, mapping, name_of, selects, spec
 from mlprivacy.policy.fabric.use import Network, Use, sentences, touch
+from mlprivacy.policy.parameters import EVERYTHING
 from mlprivacy.policy.rule import Raised, breach, missing
 
 if TYPE_CHECKING:
@@ -136,8 +137,10 @@ def _vlan(case: Case, network: Network, plugin: Raw) -> Iterator[Raised]:
             "use a network whose NetworkAttachmentDefinition has a vlan from 1 to 4094",
         )
         return
-    listed = tenant_set(case.words("rdma-segregation", "vlans"))
-    if listed and str(vlan) not in listed.get(case.namespace, ()):
+    words = case.words("rdma-segregation", "vlans")
+    listed = tenant_set(words)
+    # An empty list is what two lists without a common entry leave: then no VLAN is anybody's.
+    if words != EVERYTHING and str(vlan) not in listed.get(case.namespace, ()):
         yield breach(
             NETWORKS_PATH,
             f"the VLAN {vlan} of {network.asked.ref} is not one of those of the namespace {case.namespace}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from mlprivacy.policy.case import Case, ClassUse, UsedDataset
+from mlprivacy.policy.case import Case, ClassUse
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
@@ -73,18 +73,19 @@ def _at_most(bound: float) -> str:
 
 
 def _delta_bound(case: Case, demanding: list[ClassUse]) -> tuple[float, str] | None:
-    """1/(100 N) for the largest population touched, or what a class sets below that (accounting facts, 6), and why."""
+    """1/(100 N) for the largest population touched, or what a class sets below that (accounting facts, 6), and why.
+
+    N is what the data owner declares of the whole dataset. What the job says of itself (``unitsAtLeast``) does not
+    count here: a smaller claim would loosen the bound, and whoever writes the job writes the claim.
+    """
     names = {c.name for c in demanding}
     touched = [d for d in case.datasets if names & {d.column_classes().get(c, "") for c in d.asked.columns}]
     if not touched:
         return None
 
-    def units(dataset: UsedDataset) -> int:
-        return dataset.asked.units_at_least or dataset.spec.subjects.at_least
-
-    largest_n = max(touched, key=units)  # the strictest bound is that of the largest population
-    bound = 1 / (100 * units(largest_n))
-    why = f"1/(100 N) for the {units(largest_n)} persons of {largest_n.ref}"
+    largest = max(touched, key=lambda d: d.spec.subjects.at_least)  # the strictest bound is that of most people
+    units = largest.spec.subjects.at_least
+    bound, why = 1 / (100 * units), f"1/(100 N) for the {units} persons of {largest.ref}"
     for item in demanding:
         own = item.spec.differential_privacy.max_delta
         if own is not None and own < bound:

@@ -35,7 +35,7 @@ def parse_entry(entry: str) -> tuple[str, int]:
     """
     network, _, port = entry.rpartition(":")
     cidr = str(ipaddress.ip_network(network.strip("[]"), strict=True))
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise ValueError(f"{port!r} is no port")
     return cidr, int(port)
 

@@ -7,10 +7,10 @@ the words of the table of rules (social scoring; emotion recognition at work) as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlprivacy.policy.case import Case
-from mlprivacy.policy.matching import covered_by_any, folded
+from mlprivacy.policy.matching import covered_by_any, squeezed
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Parameter, Raised, Rule, breach
 
@@ -47,12 +47,26 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
 
 
 def within(prohibited: str, purpose: str) -> bool:
-    """True when the segments of ``prohibited`` follow one another somewhere in ``purpose``.
+    """True when the segments of ``prohibited`` follow one another somewhere in ``purpose``, however both are written.
 
-    ``social_scoring`` is within ``essential.social_scoring.citizens``, and not within ``anti_social_scoring``. However
-    the prohibition is written (``Social Scoring``), it counts.
+    ``social_scoring`` is within ``essential.social_scoring.citizens``, and not within ``anti_social_scoring``. What
+    stands between words does not count: ``Social Scoring`` prohibits ``social__scoring``, ``socialscoring`` and
+    ``social.scoring`` too.
     """
-    return f".{folded(prohibited)}." in f".{purpose}."
+    wanted = "".join(squeezed(prohibited))
+    segments = squeezed(purpose)
+    return wanted != "" and any(_begins_with(segments[start:], wanted) for start in range(len(segments)))
+
+
+def _begins_with(segments: Sequence[str], wanted: str) -> bool:
+    """True when some of the first segments make up ``wanted``, and nothing more."""
+    for segment in segments:
+        if not wanted.startswith(segment):
+            return False
+        wanted = wanted.removeprefix(segment)
+        if not wanted:
+            return True
+    return False
 
 
 RULE = Rule(

@@ -30,16 +30,20 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             "wait until a node offers the device; offline, add the Nodes",
         )
         return
-    label = case.text("rdma-encryption", "label")
+    probes = case.words("rdma-encryption", "label")
     limit = min(timedelta(hours=24), parse_duration(case.text("rdma-encryption", "maxAge")))
-    refuted = [n for n in nodes if labels(n).get(label) == "false"]
-    moments = {name_of(n): _moment(str(labels(n).get(label) or "")) for n in nodes}
-    stale = [
-        name
-        for name, moment in sorted(moments.items())
-        if moment is None or moment > case.facts.now + SKEW or later(moment, limit) <= case.facts.now
-    ]
-    for moment in moments.values():
+    refuted = [n for n in nodes if any(labels(n).get(label) == "false" for label in probes)]
+    moments = [(name_of(n), _moment(str(labels(n).get(label) or ""))) for n in nodes for label in probes]
+    # Without any label nothing can be shown. With several, each must be there and young: none makes up for another.
+    stale = sorted(
+        {
+            name
+            for name, moment in moments
+            if moment is None or moment > case.facts.now + SKEW or later(moment, limit) <= case.facts.now
+        }
+        or ({name_of(n) for n in nodes} if not probes else set())
+    )
+    for _, moment in moments:
         if moment is not None:  # a clock that is ahead is caught up with; then the probe grows old
             case.expires(moment - SKEW if moment > case.facts.now + SKEW else later(moment, limit))
     if refuted:
@@ -54,7 +58,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             use.path,
             f"{names(demanding)} must be encrypted in transit, and no probe of the last "
             f"{int(limit.total_seconds() // 3600)} h says that {sentences(iter(stale))} encrypts RDMA",
-            f"leave the device out, or have the probe label the nodes with {label}",
+            f"leave the device out, or have the probe label the nodes with {sentences(iter(probes))}",
         )
 
 
@@ -78,10 +82,11 @@ RULE = Rule(
     parameters=(
         Parameter(
             "label",
-            "str",
-            "mlprivacy.node-restriction.kubernetes.io/ipsec-packet-offload",
-            "label by which a probe says when it last saw packet offload at work; a prefix that kubelets may not set.",
-            "first",
+            "list",
+            ("mlprivacy.node-restriction.kubernetes.io/ipsec-packet-offload",),
+            "label by which a probe says when it last saw packet offload at work; a prefix that kubelets may not set. "
+            "Of several, each must say it.",
+            "union",
         ),
         Parameter("maxAge", "duration", "24h", "the oldest probe that counts; more than 24h counts as 24h.", "smaller"),
     ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.fabric.use import exclusive, rdma_of
 from mlprivacy.policy.model import Action, Obligation
+from mlprivacy.policy.parameters import EVERYTHING
 from mlprivacy.policy.rule import Parameter, Raised, Rule
 
 
@@ -36,8 +37,9 @@ RULE = Rule(
         Parameter(
             "vlans",
             "list",
-            (),
-            "VLANs of each namespace, as NAMESPACE=100; while the list is empty any VLAN will do.",
+            EVERYTHING,
+            "VLANs of each namespace, as NAMESPACE=100; * accepts any VLAN. Once there is a list, a namespace without "
+            "an entry in it has none.",
             "intersection",
         ),
     ),
