@@ -126,6 +126,17 @@ def uses_in(stack, name: str) -> list[Any]:
     return found
 
 
+def changes_in(stack, name: str) -> list[tuple[Any, ...]]:
+    """What the audit log has of the life of this exception: what happened, and who did it."""
+    found = []
+    for path in sorted(stack.audit_directory.glob("mlprivacy-*/*")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if record["subject"]["name"] == name and record["kind"] in ("object-changed", "object-deleted"):
+                found.append((record["time"], record["data"].get("change", "deleted"), record["data"].get("by")))
+    return [entry[1:] for entry in sorted(found, key=lambda entry: datetime.fromisoformat(entry[0]))]
+
+
 # -- the five paths ----------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +291,43 @@ def test_a_revoked_one_suspends_and_each_attempt_counts_once(stack, office):
     office.world.patch("trainingjobs.mlprivacy.dev", "study", {"metadata": {"labels": {"seen": "yes"}}})
     office.world.pause(2)
     assert office.get(name)["status"]["uses"] == 2
+
+
+def test_its_life_is_in_the_audit_log_and_a_dry_run_is_not(stack, office):
+    name = office.ask()
+    office.set(name, by=ENGINEER, reason="Another reason.")
+    body = json.dumps({"spec": {"reason": "Tried."}})
+    office.cluster.kubectl("patch", EXCEPTIONS, name, "--type=merge", "-p", body, "--dry-run=server", as_user=ENGINEER)
+    office.set(name, approved=True)
+    office.set(name, approved=False)
+    office.cluster.kubectl("delete", EXCEPTIONS, name, as_user=ENGINEER)
+    life = [("asked", ENGINEER), ("changed", ENGINEER), ("approved", OFFICER), ("revoked", OFFICER), ("deleted", None)]
+    office.world.eventually(lambda: changes_in(stack, name) == life, "its life in the log")
+    done = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", "verify", str(stack.audit_directory)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_command_approves_what_it_showed(stack, office):
+    name = office.ask()
+    shown = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", "approve", name, "--yes", "--as", OFFICER],
+        env={**os.environ, "KUBECONFIG": str(stack.cluster.kubeconfig)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert f"TrainingJob {office.world.namespace}/study" in shown.stdout
+    assert office.state(name, "Approved")["metadata"]["annotations"]["mlprivacy.dev/approved-by"] == OFFICER
+    mine = office.ask("probe")
+    refused = subprocess.run(
+        [sys.executable, "-m", "mlprivacy.cli.main", "approve", mine, "--yes", "--as", ENGINEER],
+        env={**os.environ, "KUBECONFIG": str(stack.cluster.kubeconfig)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "You may not do this" in refused.stderr
 
 
 def test_serving_is_scaled_to_nothing_when_its_exception_is_revoked(office):
