@@ -7,6 +7,7 @@ are not allowed before it judges. Rules in CEL and list uniqueness are compared 
 import copy
 import functools
 import math
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -47,8 +48,12 @@ def is_integer(_: Any, value: object) -> bool:
 
 
 def matches(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
-    """Patterns as Go reads them: `$` is the end of the text, and never the place before a last newline."""
+    """Patterns as Go reads them: `$` is the end of the text, and never the place before a last newline.
+
+    Go writes a character by its number as `\\x{2028}`.
+    """
     end = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    end = re.sub(r"\\x\{([0-9A-F]{4})\}", r"\\u\1", end)
     yield from Draft4Validator.VALIDATORS["pattern"](validator, end, value, schema)
 
 
