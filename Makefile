@@ -25,7 +25,7 @@ test: setup ## all tests: unit, then on a real API server
 	@hack/scripts/test.sh
 
 test-unit: setup ## the tests that need no cluster
-	@$(PY) -m pytest -q -n 2 tests/unit
+	@$(PY) -m pytest -q -n 2 --dist loadfile tests/unit
 
 test-cluster: binaries ## the tests on a real API server
 	@$(PY) -m pytest -q tests/cluster

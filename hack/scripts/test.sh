@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 export PYTHONPATH=hack
 mkdir -p build/test
 
-.venv/bin/python -m pytest -q -n "$(nproc)" tests/unit "$@"
+.venv/bin/python -m pytest -q -n "$(nproc)" --dist loadfile tests/unit "$@"
 unit=$?
 if [ "$unit" -ne 0 ] && [ "$unit" -ne 5 ]; then
   echo "The unit tests failed; the cluster tests were not run." >&2

@@ -110,6 +110,11 @@ Number = Annotated[float, Strict(), AllowInfNan(False)]
 Boolean = Annotated[bool, Strict()]
 
 
+def integral(value: Any) -> Any:
+    """5.0 is 5, as the API server stores it; for entries of lists, since fields are read so by ``ApiModel``."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def without_nulls(value: Any) -> Any:
     """A map without its null values, which the API server drops; anything else as it is."""
     return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mlprivacy.api.base import (
     ApiModel,
@@ -22,7 +22,7 @@ from mlprivacy.api.base import (
     PrinterColumn,
     PrivacyUnit,
 )
-from mlprivacy.api.constraints import ATOMIC, Boolean, Integer, Rule
+from mlprivacy.api.constraints import ATOMIC, Boolean, Integer, Rule, integral
 from mlprivacy.api.privacy_budget import ImageDigest, Neighbours, Partition, Period, SubjectDomain
 
 MAX_TRANSITIONS = 16  # of one entry
@@ -44,7 +44,7 @@ Stamp = Annotated[
         pattern=r"^[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z$",
     ),
 ]
-Nanos = Annotated[Integer, Field(ge=0, le=10_000_000_000_000)]
+Nanos = Annotated[Integer, Field(ge=0, le=10_000_000_000_000), BeforeValidator(integral)]
 Person = Annotated[str, Field(min_length=1, max_length=256)]
 
 

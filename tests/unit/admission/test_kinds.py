@@ -417,9 +417,10 @@ async def test_a_policy_that_will_not_do_what_was_meant_is_warned_of(world, spec
 async def test_an_end_that_the_policies_do_not_allow_is_warned_of_with_the_latest_one_that_counts(world) -> None:
     asked = exception(expiresAt="2026-12-01T00:00:00Z", made="2026-06-01T00:00:00Z")
 
-    (warning,) = (await world.ask(KINDS, asked))["warnings"]
+    warnings = (await world.ask(KINDS, asked))["warnings"]
 
-    assert "Write 2026-07-01T00:00:00Z at the latest" in warning
+    assert "Write 2026-07-01T00:00:00Z at the latest" in warnings[0]
+    assert "spec.covers: names no finding" in warnings[1]  # it is given approved
 
 
 async def test_all_that_one_review_waits_for_ends_at_one_moment(world) -> None:
