@@ -7,6 +7,7 @@ rules of the findings are read from its audit log. Offline the same objects and 
 import asyncio
 import json
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from mlprivacy.cli import offline
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.resources import TRAININGJOBS
+from mlprivacy.policy.model import Action
 
 JOBS = 300
 AT_ONCE = 8
@@ -189,7 +191,10 @@ def test_the_verdict_and_the_rules_are_the_same(
         refused = answers[name]
         assert (refused is not None) is (decision.verdict.value == "Deny")
         if refused is not None:
-            assert all(f.message[:40] in str(refused) for f in decision.blocking[:1]), refused
+            # A claim that two jobs name within a second is read once, so that one of them may hold for it.
+            told_rules = set(re.findall(r"^([a-z/-]+): ", str(refused), re.MULTILINE))
+            assert told_rules, refused
+            assert told_rules <= {f.rule for f in decision.findings if f.action is Action.DENY}, refused
         seen[decision.verdict.value] += 1
     assert sum(seen.values()) == JOBS
     assert min(seen["Allow"], seen["Hold"], seen["Deny"]) >= 10, seen

@@ -209,7 +209,7 @@ MALFORMED: dict[str, tuple[Any, tuple[int, ...]]] = {
     "levels: 5000": (lambda job: job.replace(b'"spec": {"c', b'"a": ' + nested(5000) + b', "spec": {"c'), (400,)),
     "levels: 100000": (lambda job: job.replace(b'"spec": {"c', b'"a": ' + nested(100_000) + b', "spec": {"c'), (400,)),
     "3 MiB": (lambda job: job.replace(b'"trainer"', b'"' + b"t" * (3 << 20) + b'"'), (413,)),
-    "a name of 1 MiB": (lambda job: job.replace(b'"trainer"', b'"' + b"t" * (1 << 20) + b'"'), (403,)),
+    "a name of 1 MiB": (lambda job: job.replace(b'"trainer"', b'"' + b"t" * (1 << 20) + b'"'), (422,)),
     "a duplicate key": (lambda job: job.replace(b'"purpose":', b'"purpose": "x", "purpose":'), (400,)),
 }
 
@@ -237,17 +237,22 @@ def test_row_19_a_yaml_bomb_is_not_unfolded(scene: Any, ward: Any) -> None:
 
 
 def test_row_19_the_largest_objects_stop_nobody_else(scene: Any) -> None:
-    """A job of one mebibyte and one of ten thousand containers; a small job after them is decided on and runs."""
+    """Jobs of a mebibyte are refused by size, the largest that are taken are decided on; so is a small one after."""
     ns = scene.namespace()
-    big = scene.training_job("big", template=container(args=["x" * (1 << 20)]))
-    many = scene.training_job(
-        "many", template={"spec": {"containers": [{"name": f"c{i}", "image": IMAGE} for i in range(10_000)]}}
-    )
-    wrong = {"spec": {"containers": [{"name": f"mlprivacy-{i}", "image": "tag:1"} for i in range(5_000)]}}
 
+    def containers(number: int, name: str = "c", image: str = IMAGE) -> Any:
+        return {"spec": {"containers": [{"name": f"{name}{i}", "image": image} for i in range(number)]}}
+
+    for template in (container(args=["x" * (1 << 20)]), containers(10_000), containers(5_000, "mlprivacy-", "tag:1")):
+        said = scene.refused(scene.mallory.create(ns, scene.training_job("huge", template=template)), "webhook kinds")
+        assert said.code == 422
+        assert "larger than 128 KiB" in said.message
+    big = scene.training_job("big", template=container(args=["x" * (120 << 10)]))
+    many = scene.training_job("many", template=containers(700))
     for job in (big, many):
         scene.allowed(scene.mallory.create(ns, job))
-    said = scene.refused(scene.mallory.create(ns, scene.training_job("wrong", template=wrong)), "webhook kinds")
+    wrong = scene.training_job("wrong", template=containers(1_500, "mlprivacy-", "tag:1"))
+    said = scene.refused(scene.mallory.create(ns, wrong), "webhook kinds")
     assert len(said.message) < 6000
     scene.allowed(scene.mallory.create(ns, scene.training_job("small")))
     scene.running_pod(ns, "small")
