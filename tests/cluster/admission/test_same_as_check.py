@@ -193,8 +193,11 @@ def test_the_verdict_and_the_rules_are_the_same(
         if refused is not None:
             # A claim that two jobs name within a second is read once, so that one of them may hold for it.
             told_rules = set(re.findall(r"^([a-z/-]+): ", str(refused), re.MULTILINE))
+            denials = [f for f in decision.findings if f.action is Action.DENY]
             assert told_rules, refused
-            assert told_rules <= {f.rule for f in decision.findings if f.action is Action.DENY}, refused
+            assert told_rules <= {f.rule for f in denials}, refused
+            for rule in told_rules:
+                assert any(f.message[:40] in str(refused) for f in denials if f.rule == rule), (rule, refused)
         seen[decision.verdict.value] += 1
     assert sum(seen.values()) == JOBS
     assert min(seen["Allow"], seen["Hold"], seen["Deny"]) >= 10, seen
