@@ -150,15 +150,9 @@ def solve(question: Question) -> Plan:
     return _plan(solver(question, question.epsilon, delta), delta, missing[0])
 
 
-def sweep(plan: Plan, along: str, values: Sequence[float]) -> tuple[float, ...]:
-    """ε of the plan at other values of one number. NaN where the value is out of range.
-
-    Args:
-        plan: whose other numbers stay; a longer epoch or another batch changes steps and sampling rate as it should.
-        along: one of `SWEPT`.
-        values: shape (n,), whole for batch size and rows.
-    """
-    question = Question(
+def asked_of(plan: Plan) -> Question:
+    """The question that this plan answers, with epsilon left out: to ask what other numbers come to."""
+    return Question(
         records=plan.records,
         batch_size=plan.batch_size,
         sampling_rate=None if plan.batch_size else exact(plan.sampling_rate),
@@ -170,6 +164,17 @@ def sweep(plan: Plan, along: str, values: Sequence[float]) -> tuple[float, ...]:
         trials=plan.trials,
         drawn=plan.drawn,
     )
+
+
+def sweep(plan: Plan, along: str, values: Sequence[float]) -> tuple[float, ...]:
+    """ε of the plan at other values of one number. NaN where the value is out of range.
+
+    Args:
+        plan: whose other numbers stay; a longer epoch or another batch changes steps and sampling rate as it should.
+        along: one of `SWEPT`.
+        values: shape (n,), whole for batch size and rows.
+    """
+    question = asked_of(plan)
     return tuple(_epsilon_at(question, along, value) for value in values)
 
 

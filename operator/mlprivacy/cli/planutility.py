@@ -24,7 +24,7 @@ from typing import Any, Final
 import click
 
 from mlprivacy.budget.accounting.events import Refused
-from mlprivacy.budget.planner import Plan, Question, exact, solve
+from mlprivacy.budget.planner import Plan, Question, asked_of, exact, solve
 from mlprivacy.cli.errors import CliError
 
 POINTS_MAX: Final = 1_000
@@ -85,18 +85,7 @@ def points(plan: Plan, grid: Mapping[str, Sequence[str]]) -> list[dict[str, Any]
 
 
 def _question(plan: Plan, given: Mapping[str, str]) -> Question:
-    base = Question(
-        records=plan.records,
-        batch_size=plan.batch_size,
-        sampling_rate=None if plan.batch_size else exact(plan.sampling_rate),
-        epochs=plan.epochs,
-        noise_multiplier=plan.noise_multiplier,
-        delta=plan.delta,
-        rows_per_unit=plan.rows_per_unit,
-        stability=plan.stability,
-        trials=plan.trials,
-        drawn=plan.drawn,
-    )
+    base = asked_of(plan)
     changes: dict[str, Any] = {}
     for name, text in given.items():
         value = exact(text)
