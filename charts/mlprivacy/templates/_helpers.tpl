@@ -45,9 +45,14 @@ system:serviceaccount:{{ .Release.Namespace }}:mlprivacy-controller
 {{- if or (include "mlprivacy.inCluster.admission" .) (include "mlprivacy.inCluster.controller" .) (include "mlprivacy.inCluster.collector" .) }}true{{ end -}}
 {{- end }}
 
-{{/* Plurals of our eight kinds. */}}
+{{/* Plurals of our kinds that people write. */}}
 {{- define "mlprivacy.kinds" -}}
-[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, policyexceptions, privacypolicies, trainingjobs]
+[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, policyexceptions, privacybudgets, privacypolicies, trainingjobs]
+{{- end }}
+
+{{- /* Those and the entries of the ledger, which only the operator writes: no webhook judges them, a guard does. */ -}}
+{{- define "mlprivacy.readKinds" -}}
+[consentscopes, dataclasses, datasetgrants, datasets, inferencejobs, ledgerentries, policyexceptions, privacybudgets, privacypolicies, trainingjobs]
 {{- end }}
 
 {{- define "mlprivacy.podSecurityContext" -}}

@@ -327,7 +327,6 @@ KIND = KindInfo(
     plural="ledgerentries",
     short_names=("mlle",),
     namespaced=False,
-    served=False,
     spec=LedgerEntrySpec,
     status=LedgerEntryStatus,
     description="LedgerEntry is one link of the append-only ledger of a subject domain's privacy budget.",

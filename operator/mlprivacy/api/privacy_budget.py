@@ -24,6 +24,7 @@ from mlprivacy.api.constraints import ATOMIC, IMMUTABLE, UNIQUE, Boolean, Intege
 SubjectDomain = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Epsilon = Annotated[Number, Field(gt=0, le=1000)]
 Delta = Annotated[Number, Field(gt=0, lt=1)]
+BlockLabel = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9A-Za-z][0-9A-Za-z -]*$")]
 ImageDigest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Neighbours = Literal["AddOrRemoveOne"]
 Partition = Literal["Subject", "SubjectCohort", "IngestionTime"]
@@ -305,6 +306,21 @@ class PrivacyBudgetSpec(ApiModel):
         keyed_by("namespace"),
     ]
 
+    retired: Annotated[
+        tuple[BlockLabel, ...],
+        Field(
+            default=(),
+            max_length=256,
+            description="retired are blocks, as status calls them (2026-W10, bucket 7), that take no job any more. "
+            "Some can be added and none removed.",
+        ),
+        UNIQUE,
+        Rule(
+            "oldSelf.all(block, block in self)",
+            "a block that is retired stays so; add to the list only",
+        ),
+    ]
+
     object_rules: ClassVar = (
         Rule(
             "self.unit != 'User' || self.blocks.by in ['Subject', 'SubjectCohort']",
@@ -461,7 +477,6 @@ KIND = KindInfo(
     plural="privacybudgets",
     short_names=("mlpb",),
     namespaced=False,
-    served=False,
     spec=PrivacyBudgetSpec,
     status=PrivacyBudgetStatus,
     description="PrivacyBudget is the most that the people of one subject domain are promised to lose, and what is "

@@ -11,6 +11,8 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"  # the decision allows the job; False when refused, Unknown while a fact is missing
     RESOLVED_REFS = "ResolvedRefs"  # every name the job refers to exists and is granted
     CONTROLS_READY = "ControlsReady"  # every control was made and read back, and the audit receipt is held
+    BUDGET_RESERVED = "BudgetReserved"  # the privacy loss of the attempt is reserved on every block, or none is needed
+    GUARANTEE_HOLDS = "GuaranteeHolds"  # of a PrivacyBudget: no block was ever used outside accounting
     DATA_READY = "DataReady"  # the data gate serves the data
     SERVING_READY = "ServingReady"  # the gateway forwards requests
     RUNNING = "Running"  # an attempt, or at least one replica, is running
@@ -67,6 +69,22 @@ class Reason(StrEnum):
     CONTROLS_DRIFTED = "ControlsDrifted"  # something changed or removed a control; it is being repaired
     AUDIT_UNAVAILABLE = "AuditUnavailable"  # no receipt from the collector, so nothing is started
     TEMPLATE_REJECTED = "TemplateRejected"  # the API server's strict dry-run refused the rendered Job or Pod
+    # The privacy budget of a job.
+    NO_BUDGET_NEEDED = "NoBudgetNeeded"  # none of its datasets has a budget
+    BUDGET_HELD = "BudgetHeld"  # its loss is reserved, or committed, on every block
+    BUDGET_LOCKED = "BudgetLocked"  # a block has the budget, and not enough of it is unlocked yet
+    BUDGET_EXHAUSTED = "BudgetExhausted"  # a block has been used; only a release makes room
+    QUOTA_REACHED = "QuotaReached"  # the namespace has had its share of a block
+    WAITING_FOR_BUDGET = "WaitingForBudget"  # it waits, or is not looked at yet
+    BUDGET_TIMEOUT = "BudgetTimeout"  # it waited longer than the budget's timeout
+    OUTSIDE_ACCOUNTING = "OutsideAccounting"  # it runs without being counted, and its blocks say so for good
+    LEDGER_UNAVAILABLE = "LedgerUnavailable"  # the ledger can not be read or written now
+    LEDGER_BROKEN = "LedgerBroken"  # an entry of the ledger is missing or was changed: people have to look
+    # A PrivacyBudget.
+    PROMISE_KEPT = "PromiseKept"  # the ledger holds every block to the promise
+    PROMISE_WAITS = "PromiseWaits"  # spec asks for more than is promised, which waits for a second person
+    TAINTED = "Tainted"  # data of blocks was used outside accounting
+    DOMAIN_TAKEN = "DomainTaken"  # another PrivacyBudget has the subject domain or one of the identities
     NO_DATA_GATE = "NoDataGate"  # there is no data gate yet, so mountPath is empty
     NO_GATEWAY_PROXY = "NoGatewayProxy"  # the gateway refuses every request, since it can not proxy yet
     SUSPENDED_BY_USER = "SuspendedByUser"  # spec.suspend is true

@@ -28,6 +28,7 @@ from mlprivacy.api.constraints import (
     Number,
     Rule,
 )
+from mlprivacy.api.privacy_budget import BlockLabel
 from mlprivacy.api.workload import COLUMNS, JOB_NAME_RULE, Suspend, Template, WorkloadStatus
 
 
@@ -47,6 +48,24 @@ class Rows(ApiModel):
             "!(has(self.since) && (has(self.from) || has(self.to)))",
             "set since, or from and to, not both",
             lambda self: self.since is None or (self.from_ is None and self.to is None),
+        ),
+    )
+
+
+class BlockSpan(ApiModel):
+    """Blocks of the privacy budget, from one to another, both included."""
+
+    from_: Annotated[
+        BlockLabel | None,
+        Field(default=None, alias="from", description="from is the first block, as status of the budget calls it."),
+    ]
+    to: Annotated[BlockLabel | None, Field(default=None, description="to is the last block; the newest if left out.")]
+
+    object_rules: ClassVar = (
+        Rule(
+            "has(self.from) || has(self.to)",
+            "set from, to or both; leave blocks out to use all",
+            lambda self: self.from_ is not None or self.to is not None,
         ),
     )
 
@@ -73,6 +92,14 @@ class DatasetUse(ApiModel):
         UNIQUE,
     ]
     rows: Annotated[Rows | None, Field(default=None, description="rows filters the rows, by the data gate.")]
+    blocks: Annotated[
+        BlockSpan | None,
+        Field(
+            default=None,
+            description="blocks of the privacy budget that the job uses and is charged for; all that are open when "
+            "left out.",
+        ),
+    ]
     units_at_least: Annotated[
         Integer | None,
         Field(

@@ -17,6 +17,7 @@ from mlprivacy.api.constraints import (
     ATOMIC,
     Boolean,
     Integer,
+    Number,
     Rule,
 )
 
@@ -142,6 +143,41 @@ class RenderedObject(ApiModel):
     name: Annotated[str, Field(max_length=253, description="name of the object.")]
 
 
+class BudgetUse(ApiModel):
+    """What the job takes of one subject domain's privacy budget."""
+
+    subject_domain: Annotated[str, Field(max_length=63, description="subjectDomain whose budget it is.")]
+    budget: Annotated[str, Field(max_length=253, description="budget is the name of the PrivacyBudget.")]
+    state: Annotated[
+        Literal["Waiting", "Reserved", "Committed", "Released", "Outside"],
+        Field(
+            description="state: Waiting; Reserved (held for the attempt); Committed (spent); Released (given back) or "
+            "Outside (used without being counted)."
+        ),
+    ]
+    attempt: Annotated[Integer, Field(ge=0, description="attempt that it is for.")]
+    blocks: Annotated[Integer, Field(ge=0, description="blocks that are charged.")]
+    epsilon: Annotated[
+        Number | None,
+        Field(default=None, ge=0, description="epsilon of the attempt, at delta; absent without a promise."),
+    ]
+    delta: Annotated[Number | None, Field(default=None, description="delta at which epsilon holds.")]
+    share_percent: Annotated[
+        Number | None,
+        Field(default=None, ge=0, description="sharePercent of each block that it takes, at its cheapest order."),
+    ]
+    noise_multiplier: Annotated[
+        Number | None, Field(default=None, description="noiseMultiplier that was accounted for, fixed at reservation.")
+    ]
+    sampling_rate: Annotated[
+        Number | None, Field(default=None, description="samplingRate that was accounted for, fixed at reservation.")
+    ]
+    steps: Annotated[Integer | None, Field(default=None, ge=0, description="steps that were accounted for.")]
+    entry: Annotated[
+        str | None, Field(default=None, max_length=63, description="entry is the newest LedgerEntry about it.")
+    ]
+
+
 class WorkloadStatus(ApiModel):
     """Status of a TrainingJob or an InferenceJob."""
 
@@ -164,6 +200,15 @@ class WorkloadStatus(ApiModel):
             default=(),
             max_length=16,
             description="exceptions are the PolicyExceptions without which the job would be refused.",
+        ),
+        ATOMIC,
+    ]
+    budgets: Annotated[
+        tuple[BudgetUse, ...],
+        Field(
+            default=(),
+            max_length=16,
+            description="budgets are what it takes of privacy budgets, one of each subject domain.",
         ),
         ATOMIC,
     ]

@@ -65,6 +65,8 @@ def _ours(plural: str, kind: str, *, namespaced: bool) -> Resource:
 DATACLASSES: Final = _ours("dataclasses", "DataClass", namespaced=False)
 PRIVACYPOLICIES: Final = _ours("privacypolicies", "PrivacyPolicy", namespaced=False)
 POLICYEXCEPTIONS: Final = _ours("policyexceptions", "PolicyException", namespaced=False)
+PRIVACYBUDGETS: Final = _ours("privacybudgets", "PrivacyBudget", namespaced=False)
+LEDGERENTRIES: Final = _ours("ledgerentries", "LedgerEntry", namespaced=False)
 DATASETS: Final = _ours("datasets", "Dataset", namespaced=True)
 DATASETGRANTS: Final = _ours("datasetgrants", "DatasetGrant", namespaced=True)
 CONSENTSCOPES: Final = _ours("consentscopes", "ConsentScope", namespaced=True)
@@ -75,6 +77,8 @@ OURS: Final = (
     DATACLASSES,
     PRIVACYPOLICIES,
     POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
+    LEDGERENTRIES,
     DATASETS,
     DATASETGRANTS,
     CONSENTSCOPES,

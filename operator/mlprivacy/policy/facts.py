@@ -13,7 +13,9 @@ from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.charge import Registered, Rooms
 from mlprivacy.policy.custom import Key, Outcome
 from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
 from mlprivacy.policy.packs import Pack, built_in_packs, built_in_shelf
@@ -70,4 +72,7 @@ class Facts:
     capabilities: frozenset[Capability] = IN_FORCE
     audit_retention_days: int | None = None
     attestations: Mapping[str, str] | None = None
+    budgets: tuple[Parsed[PrivacyBudgetSpec], ...] = ()  # all PrivacyBudgets, by name
+    registered: tuple[Registered, ...] = ()  # datasets that the ledgers hold, also of budgets that are gone
+    rooms: Rooms | None = None  # what the ledgers say of this job; None where there is no ledger to ask
     custom: Mapping[Key, Outcome] = field(default_factory=dict)  # of custom rules; one that is not there has no answer

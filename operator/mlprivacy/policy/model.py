@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from mlprivacy.api.base import Assurance, Mode
 from mlprivacy.api.reasons import Reason
 from mlprivacy.api.text import printable
+from mlprivacy.policy.charge import Charge
 
 PATH_MAX = 256  # characters, as the schema of status.decision.findings has them
 TEXT_MAX = 1024
@@ -204,6 +205,7 @@ class Decision:
     spec_digest: str
     dependencies: frozenset[Dependency] = field(default=frozenset(), compare=False)
     valid_until: datetime | None = field(default=None, compare=False)
+    charges: tuple[Charge, ...] = field(default=(), compare=False)  # of privacy budgets; fixed at reservation
 
     @property
     def blocking(self) -> tuple[Finding, ...]:

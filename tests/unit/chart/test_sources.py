@@ -95,7 +95,7 @@ def test_every_key_is_described_and_every_fixed_object_is_closed() -> None:
 
 def test_the_chart_speaks_of_all_our_kinds() -> None:
     helpers = (CHART / "templates" / "_helpers.tpl").read_text(encoding="utf-8")
-    listed = re.search(r'define "mlprivacy.kinds" -}}\n\[(.*?)\]', helpers)
+    listed = re.search(r'define "mlprivacy.readKinds" -}}\n\[(.*?)\]', helpers)
 
     assert listed is not None
     assert set(listed[1].split(", ")) == {kind.plural for kind in all_kinds()}
