@@ -15,6 +15,7 @@ from mlprivacy.audit.record import Event
 from mlprivacy.controller import metrics
 from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.budgets.office import BUDGET, Office
 from mlprivacy.controller.causes import Causes
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
@@ -82,6 +83,7 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
+        self._office = Office(client, facts, effects, self._store, self._queue.add, identity, _utc_now)
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,
@@ -93,6 +95,7 @@ class Controller:
             reporter=reporter,
             surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
             exceptions=self._exceptions,
+            gate=self._office.gate,
             causes=self._causes,
             now=_utc_now,
             hears=self._heartbeats.silence,
@@ -127,6 +130,7 @@ class Controller:
         await self._facts.wait_synced()
         await self._children.wait_synced()
         await self._sweep.served()
+        await self._office.begin()
         if self._reports is not None:
             await self._reports.begin()
 
@@ -136,6 +140,7 @@ class Controller:
         beside = [
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
+            asyncio.create_task(self._office.run(), name="budgets"),
         ]
         if self._config.default_classes:
             beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
@@ -165,6 +170,8 @@ class Controller:
             elif key.kind == PACKS:
                 self._packs.look(key.name)
                 after = None
+            elif key.kind == BUDGET:
+                after = await self._office.budgets.reconcile(key)
             elif key.kind == EXCEPTION:
                 after = await self._exceptions.reconcile(key)
             else:
@@ -226,6 +233,8 @@ class Controller:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
+        for key in self._office.concerned(changed, old, new):
+            self._queue.add(key)
         jobs = self._affected.jobs(changed, old, new)
         self._causes.note(jobs, changed)
         inputs = self._affected.inputs(changed, old, new)

@@ -27,6 +27,7 @@ from mlprivacy.kube.resources import (
     NAMESPACES,
     PERSISTENTVOLUMECLAIMS,
     POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
     PRIVACYPOLICIES,
     Resource,
 )
@@ -45,7 +46,16 @@ logger = logging.getLogger(__name__)
 OnChange = Callable[[Dependency, Object | None, Object | None], None]
 """Called with what changed, the object before (None: new) and after (None: deleted)."""
 
-SOURCES: Final = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
+SOURCES: Final = (
+    NAMESPACES,
+    DATACLASSES,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
+)
 _READABLE: Final[Mapping[str, Resource]] = {
     r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS)
 }

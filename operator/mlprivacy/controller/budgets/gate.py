@@ -1,0 +1,243 @@
+"""The gate in front of every attempt: its loss is reserved before it is made, bound to its pod before that runs, and
+spent when it ends. What is used without being counted marks its blocks for good.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Final
+
+from mlprivacy.api.reasons import Reason
+from mlprivacy.budget.ledger.blocks import BlockError, count
+from mlprivacy.budget.ledger.errors import ChainError, Refused
+from mlprivacy.budget.ledger.transitions import Bind, Commit, Register, Release, Taint
+from mlprivacy.controller.budgets import ends, report
+from mlprivacy.controller.budgets.answer import Answer
+from mlprivacy.controller.budgets.asks import Wish
+from mlprivacy.controller.budgets.desk import Desk
+from mlprivacy.controller.budgets.desks import Desks
+from mlprivacy.controller.budgets.look import Look, Passed
+from mlprivacy.controller.plan import Plan, Step
+from mlprivacy.controller.store import JobKey
+from mlprivacy.policy.charge import Charge
+from mlprivacy.policy.durations import parse_time
+
+logger = logging.getLogger(__name__)
+SOON: Final = 0.2  # seconds
+Sources = Callable[[Charge], tuple[Register, ...]]
+"""What the ledger registers of a charge's datasets with their first use: identity and normalised source."""
+
+
+class Gate:
+    """Between the plan of a TrainingJob and its being carried out."""
+
+    def __init__(self, desks: Desks, sources: Sources) -> None:
+        self._desks = desks
+        self._sources = sources
+
+    async def before(self, look: Look, plan: Plan) -> Passed:
+        """What is over is settled; a start is held until its loss is reserved; a pod that runs is bound.
+
+        Raises:
+            ApiError: the ledger can not be read or written now.
+        """
+        if look.key.kind != "TrainingJob":
+            return Passed(plan)
+        await self._settle(look, plan)
+        if plan.step is not Step.START:
+            self.withdraw(look.key)
+        if not look.decision.charges:
+            return report.nothing(look, plan, tuple(self._desks))
+        try:
+            if plan.step is Step.START:
+                return await self._start(look, plan)
+            if plan.step is Step.KEEP:
+                return await self._keep(look, plan)
+        except ChainError as error:
+            domain = next((c.domain for c in look.decision.charges if c.domain in self._desks.broken), "")
+            logger.warning("%s: %s", look.key, error)
+            broken = Answer("Waiting", Reason.LEDGER_BROKEN, report.broken(domain, str(error)))
+            if plan.step is Step.START:
+                return report.waiting(look, plan, broken)
+        return report.as_before(look, plan, tuple(self._desks))
+
+    def withdraw(self, key: JobKey) -> None:
+        """The job waits for nothing any more."""
+        for desk in self._desks:
+            desk.withdraw(key)
+
+    # -- before a start --------------------------------------------------------------------------------------------
+
+    async def ask(self, look: Look, attempt: int) -> Answer:
+        """Reserve for an attempt, or say what it waits for. Raises ApiError."""
+        return (await self._reserved(look, attempt))[0]
+
+    async def _start(self, look: Look, plan: Plan) -> Passed:
+        number = await self._number(look, plan.attempt)
+        if number != plan.attempt:
+            plan = replace(plan, attempt=number)
+        answer, lines = await self._reserved(look, number)
+        if not answer.may_start:
+            return report.waiting(look, plan, answer)
+        for charge in look.outside:
+            lines.append(await self._taint(look, charge, number))
+        return report.granted(look, plan, answer, lines)
+
+    async def _number(self, look: Look, number: int) -> int:
+        """The attempt's number: one that the ledger has settled, or holds for something else, is used up."""
+        for charge in look.counted:
+            desk = await self._desk(charge.domain)
+            newest = desk.state.newest_attempt(look.uid)
+            if newest < number:
+                continue
+            held = desk.held_by(look.uid).get((look.uid, newest))
+            if held is None:
+                number = max(number, newest + 1)
+            elif not self._wish(look, charge, newest).same(held.reserve):
+                await desk.settle(ends.gone([held]))
+                number = max(number, newest + 1)
+            else:
+                number = max(number, newest)
+        return number
+
+    async def _desk(self, domain: str) -> Desk:
+        if domain in self._desks.broken:
+            raise ChainError(domain, self._desks.broken[domain])
+        desk = self._desks.of(domain)
+        try:
+            await desk.ledger.current()
+        except ChainError as error:
+            self._desks.found_broken(domain, error)
+            raise
+        return desk
+
+    async def _reserved(self, look: Look, number: int) -> tuple[Answer, list[report.Line]]:
+        wishes = [self._wish(look, charge, number, shared=len(look.counted) > 1) for charge in look.counted]
+        if not wishes:
+            outside = Answer("Outside", Reason.OUTSIDE_ACCOUNTING, "the job runs without being counted")
+            return outside, []
+        if len(wishes) == 1:
+            desk = await self._desk(wishes[0].charge.domain)
+            asked = await desk.ask(wishes[0])
+            return asked.answer, report.lines_of(wishes, [desk])
+        return await self._all_of(wishes)
+
+    async def _all_of(self, wishes: Sequence[Wish]) -> tuple[Answer, list[report.Line]]:
+        """On every domain or on none. Desks are taken in the order of their names, so that no two jobs wait for each
+        other; nothing is held at one while another has no room.
+        """
+        desks = [await self._desk(wish.charge.domain) for wish in wishes]
+        async with AsyncExitStack() as stack:
+            for desk in desks:
+                await stack.enter_async_context(desk.lock)
+            open_ = [(desk, wish) for desk, wish in zip(desks, wishes, strict=True) if desk.holds(wish) is None]
+            for desk, wish in open_:
+                if (no := await desk.fits(wish)) is not None:
+                    return no, []
+            done: list[tuple[Desk, Wish]] = []
+            for desk, wish in open_:
+                try:
+                    await desk.reserve(wish)
+                except Refused as refused:
+                    for earlier, given in reversed(done):
+                        await earlier.back_out(given)
+                    message = f"{desk.domain} has no room any more: {refused}"
+                    return Answer("Waiting", Reason.WAITING_FOR_BUDGET, message, SOON), []
+                done.append((desk, wish))
+            domains = " and ".join(desk.domain for desk in desks)
+            answer = Answer("Reserved", Reason.BUDGET_HELD, f"reserved on every block of {domains}")
+            return answer, report.lines_of(wishes, desks)
+
+    def _wish(self, look: Look, charge: Charge, number: int, *, shared: bool = False) -> Wish:
+        made = look.raw["metadata"].get("creationTimestamp")
+        return Wish(
+            look.key,
+            look.uid,
+            number,
+            charge,
+            look.decision.achieved,
+            self._sources(charge),
+            parse_time(str(made)),
+            shared,
+        )
+
+    async def _taint(self, look: Look, charge: Charge, number: int) -> report.Line:
+        desk = await self._desk(charge.domain)
+        wish = self._wish(look, charge, number)
+        if any(mark.job.uid == look.uid for mark in desk.state.taints.values()):
+            return report.outside(wish, desk)
+        try:
+            ranges = wish.ranges(desk.state)
+        except (BlockError, ValueError) as error:
+            logger.info("%s uses no open block of %s: %s", look.key, charge.domain, error)
+            return report.outside(wish, desk)
+        await desk.write([*wish.sources, Taint(wish.job, ranges, charge.outside or "NoMechanism")])
+        return report.outside(wish, desk, count(ranges))
+
+    # -- while it runs ---------------------------------------------------------------------------------------------
+
+    async def _keep(self, look: Look, plan: Plan) -> Passed:
+        lines: list[report.Line] = []
+        bound = True
+        for charge in look.counted:
+            desk = await self._desk(charge.domain)
+            wish = self._wish(look, charge, plan.attempt)
+            held = desk.state.reservations.get(wish.attempt_key)
+            if held is None:
+                if wish.attempt_key not in desk.state.settled:
+                    # It was there before the budget was, or before its data belonged to it.
+                    lines.append(await self._ungoverned(look, wish, desk))
+                continue
+            for _, pod in look.gated:
+                try:
+                    await desk.write([Bind(look.uid, plan.attempt, pod)])
+                except Refused as refused:
+                    logger.warning("the pod %s of %s is not bound: %s", pod, look.key, refused)
+                    bound = False
+            lines += report.lines_of([wish], [desk])
+        for charge in look.outside:
+            lines.append(await self._taint(look, charge, plan.attempt))
+        return report.running(look, plan, lines, tuple(look.gated) if bound else (), tuple(self._desks))
+
+    async def _ungoverned(self, look: Look, wish: Wish, desk: Desk) -> report.Line:
+        if not any(mark.job.uid == look.uid for mark in desk.state.taints.values()):
+            try:
+                ranges = wish.ranges(desk.state)
+            except (BlockError, ValueError):
+                return report.outside(wish, desk)
+            await desk.write([*wish.sources, Taint(wish.job, ranges, "Ungoverned")])
+        return report.outside(wish, desk)
+
+    # -- when it ends ----------------------------------------------------------------------------------------------
+
+    async def _settle(self, look: Look, plan: Plan) -> None:
+        finished = bool((look.raw.get("status") or {}).get("finishedAt"))
+        for desk in self._desks.holding(look.uid):
+            held = list(desk.held_by(look.uid).values())
+            steps = ends.ends(held, plan, look.attempts, pods_alive=look.pods_alive, finished=finished)
+            await self._write_ends(desk, steps)
+
+    async def gone(self, key: JobKey, uid: str) -> None:
+        """The job is being deleted and nothing of it runs any more. Raises ApiError."""
+        self.withdraw(key)
+        for desk in self._desks.holding(uid):
+            await self._write_ends(desk, ends.gone(desk.held_by(uid).values()))
+
+    async def give_up(self, uid: str) -> None:
+        """An attempt that can not be made keeps nothing from others. Raises ApiError."""
+        for desk in self._desks.holding(uid):
+            unbound = [held for held in desk.held_by(uid).values() if held.pod is None]
+            await self._write_ends(desk, ends.gone(unbound))
+
+    async def _write_ends(self, desk: Desk, steps: Sequence[Commit | Release]) -> None:
+        if not steps:
+            return
+        try:
+            await desk.settle(steps)
+        except ChainError as error:  # the job's end is told all the same; what it held stays held
+            self._desks.found_broken(desk.domain, error)
+        except Refused as refused:
+            logger.warning("a reservation of %s is not settled: %s", desk.domain, refused)
