@@ -81,7 +81,7 @@ class Gate:
             plan = replace(plan, attempt=number)
         answer, lines = await self._reserved(look, number)
         if not answer.may_start:
-            return report.waiting(look, plan, answer)
+            return report.waiting(look, plan, answer, lines)
         for charge in look.outside:
             lines.append(await self._taint(look, charge, number))
         return report.granted(look, plan, answer, lines)
@@ -136,7 +136,7 @@ class Gate:
             open_ = [(desk, wish) for desk, wish in zip(desks, wishes, strict=True) if desk.holds(wish) is None]
             for desk, wish in open_:
                 if (no := await desk.fits(wish)) is not None:
-                    return no, []
+                    return no, report.lines_of(wishes, desks)
             done: list[tuple[Desk, Wish]] = []
             for desk, wish in open_:
                 try:
@@ -145,7 +145,8 @@ class Gate:
                     for earlier, given in reversed(done):
                         await earlier.back_out(given)
                     message = f"{desk.domain} has no room any more: {refused}"
-                    return Answer("Waiting", Reason.WAITING_FOR_BUDGET, message, SOON), []
+                    answer = Answer("Waiting", Reason.WAITING_FOR_BUDGET, message, SOON)
+                    return answer, report.lines_of(wishes, desks)
                 done.append((desk, wish))
             domains = " and ".join(desk.domain for desk in desks)
             answer = Answer("Reserved", Reason.BUDGET_HELD, f"reserved on every block of {domains}")

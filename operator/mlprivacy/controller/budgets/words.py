@@ -42,7 +42,7 @@ def waits(waiting: Waiting, state: State, now: datetime) -> Answer:
     }[waiting.reason]
     again, when = LOOK_AGAIN, ""
     if waiting.unlocks_at is not None and waiting.unlocks_at > now.timestamp():
-        moment = datetime.fromtimestamp(waiting.unlocks_at, UTC)
+        moment = datetime.fromtimestamp(60 * math.ceil(waiting.unlocks_at / 60), UTC)
         when = f". If nothing else takes it, that is at {moment:%Y-%m-%d %H:%M} UTC"
         again = min(LOOK_AGAIN, max(1.0, waiting.unlocks_at - now.timestamp() + 0.5))
     elif waiting.unlocks_after:
