@@ -38,7 +38,8 @@ from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
 from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
-from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore
+from mlprivacy.kube.factstore_changes import REGISTRATIONS, matters
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -228,8 +229,8 @@ class Controller:
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
         if (event := gone_event(old, new)) is not None:
             self._record(event)
-        # A register, a network or a node is no object of ours: nothing is written on it.
-        if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
+        # A register, a network or a node is no object of ours, and registrations are no object: nothing is written.
+        if changed.kind not in (ATTESTATIONS, REGISTRATIONS) and changed.kind not in FABRIC_KINDS:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
