@@ -101,6 +101,8 @@ class Reconciler:
         changes, version = self.causes.of(key), self.facts.version
         facts = await self.facts.gather(raw, now, read_misses=False)
         decision = evaluate(raw, facts)
+        if rooms := await self.gate.rooms(raw, decision, facts):
+            decision = evaluate(raw, replace(facts, rooms=rooms))
         # Where custom rules were asked for, time has passed: a change meanwhile found nothing of this in the index yet.
         stale = self.facts.version != version
         self._remember(key, decision)

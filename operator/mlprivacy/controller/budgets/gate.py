@@ -4,13 +4,14 @@ spent when it ends. What is used without being counted marks its blocks for good
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from mlprivacy.api.reasons import Reason
+from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.budget.ledger.blocks import BlockError, count
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.transitions import Bind, Commit, Register, Release, Taint
@@ -20,10 +21,14 @@ from mlprivacy.controller.budgets.asks import Wish
 from mlprivacy.controller.budgets.desk import Desk
 from mlprivacy.controller.budgets.desks import Desks
 from mlprivacy.controller.budgets.look import Look, Passed
+from mlprivacy.controller.budgets.rooms import lack_of, room_of
 from mlprivacy.controller.plan import Plan, Step
 from mlprivacy.controller.store import JobKey
-from mlprivacy.policy.charge import Charge
+from mlprivacy.kube.conditions import is_true
+from mlprivacy.policy.charge import Charge, Room, Rooms
 from mlprivacy.policy.durations import parse_time
+from mlprivacy.policy.facts import Facts
+from mlprivacy.policy.model import Decision
 
 logger = logging.getLogger(__name__)
 SOON: Final = 0.2  # seconds
@@ -68,6 +73,26 @@ class Gate:
         """The job waits for nothing any more."""
         for desk in self._desks:
             desk.withdraw(key)
+
+    async def rooms(self, raw: dict[str, Any], decision: Decision, facts: Facts) -> Rooms:
+        """The domains that can not grant the job any more, whatever others give back; none for most jobs.
+
+        A job that holds what it needs, or runs, or is over is not asked about. Raises ApiError.
+        """
+        counted = [charge for charge in decision.charges if charge.outside is None and charge.loss is not None]
+        status, uid = raw.get("status") or {}, str(raw["metadata"]["uid"])
+        running = status.get("startedAt") and not is_true(status.get("conditions"), ConditionType.SUSPENDED)
+        if not counted or running or status.get("finishedAt") or self._desks.holding(uid):
+            return {}
+        found: dict[str, Room] = {}
+        for charge in counted:
+            try:
+                desk = await self._desk(charge.domain)
+            except ChainError:
+                continue  # the gate says so, and starts nothing
+            if (lack := lack_of(desk.state, charge)) is not None:
+                found[charge.domain] = await asyncio.to_thread(room_of, lack, charge, facts.losses)
+        return found
 
     # -- before a start --------------------------------------------------------------------------------------------
 

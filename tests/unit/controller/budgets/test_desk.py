@@ -1,4 +1,4 @@
-"""The desk of a domain: a grant is an entry of the ledger, who waits is told for what, and is woken when it is there."""
+"""The desk of a domain: a grant is an entry of the ledger, who waits is told for what, and is woken when it comes."""
 
 from __future__ import annotations
 
