@@ -102,7 +102,7 @@ def pod_as_kept(obj: Object) -> Object:
     status = obj.get("status") or {}
     small["status"] = {"phase": status.get("phase"), "seal": seal_of(status), **running_of(status)}
     gates = (obj.get("spec") or {}).get("schedulingGates") or ()
-    if any(gate.get("name") == names.BUDGET_GATE for gate in gates):
+    if any(gate.get("name") == names.GATE_BUDGET for gate in gates):
         small["gated"] = True
     return small
 

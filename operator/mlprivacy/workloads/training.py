@@ -24,7 +24,7 @@ class BatchJob:
         pod = base_pod(context)
         pod["spec"]["restartPolicy"] = "Never"
         if context.gated:
-            pod["spec"]["schedulingGates"] = [{"name": names.BUDGET_GATE}]
+            pod["spec"]["schedulingGates"] = [{"name": names.GATE_BUDGET}]
         return pod
 
     def wrap(self, context: RenderContext, pod: dict[str, Any]) -> dict[str, Any]:
