@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from ledger_world import DOMAIN, NOON, bind, chain, commit, reserve
+
 from mlprivacy.audit.chain import LogCorrupt
 from mlprivacy.audit.client import CollectorConflict, CollectorRefused, CollectorUnavailable
 from mlprivacy.audit.ledgerclient import BATCH, LedgerClient, batches
@@ -194,7 +194,7 @@ async def test_an_export_and_an_anchor_hold_each_other_to_one_chain(start_collec
         with pytest.raises(CollectorConflict, match=f"{FORK[4].name}: it is not the entry that was anchored"):
             await ledgers.export(DOMAIN, lines(FORK))
         await ledgers.export(DOMAIN, lines(LEDGER))
-        with pytest.raises(CollectorConflict, match="Entry 7 .* was exported with the hash"):
+        with pytest.raises(CollectorConflict, match=r"Entry 7 .* was exported with the hash"):
             await ledgers.anchor(FORK[6].head)
 
 
