@@ -116,6 +116,10 @@ class Keeping:
         """How many entries were appended after the head that is anchored."""
         return self._anchoring.behind(domain)
 
+    async def settled(self, domain: str) -> None:
+        """Wait until every head of the domain that is known here is anchored, or is known never to be."""
+        await self._anchoring.settled(domain)
+
     def found_broken(self, domain: str, why: str) -> str:
         """Hold the domain for this reason, which whoever uses the ledger came upon; the first one stays."""
         if domain not in self._broken:
