@@ -139,6 +139,10 @@ class ApiLedgerLog:
         """
         return await self._client.delete(LEDGERENTRIES, name, uid=uid, missing_ok=True)
 
+    def now(self) -> datetime | None:
+        """The API server's clock at its newest answer; None where that is not known."""
+        return self._client.server_time
+
     async def domains(self) -> set[str]:
         """The subject domains that have entries. Raises ApiError.
 
