@@ -121,7 +121,7 @@ def count(key: LossKey) -> LossOutcome:
     """The loss of these numbers. Never raises on them; takes from milliseconds to some seconds."""
     try:
         return _sampled(key, key.mechanism) if isinstance(key.mechanism, Sampled) else _serialised(key, key.mechanism)
-    except ValueError as error:  # Refused is one, too
+    except (ValueError, ArithmeticError) as error:  # Refused is one, too
         return NotCounted(str(error))
 
 
@@ -224,5 +224,5 @@ def _fits(key: LossKey, curve: Curve) -> bool:
     capacity = capacity_units(key.orders, key.limit.epsilon, key.limit.delta)
     share = key.limit.share
     return any(
-        0 < room and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), capacity, strict=True)
+        room > 0 and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), capacity, strict=True)
     )
