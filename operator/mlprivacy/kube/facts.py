@@ -26,6 +26,7 @@ from mlprivacy.kube.factstore_index import INDEXERS, place_of
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
 from mlprivacy.kube.informer import Informer, compact, identity_and_labels
+from mlprivacy.kube.losses import LossCounter, with_losses
 from mlprivacy.kube.resources import (
     CONFIGMAPS,
     CONSENTSCOPES,
@@ -107,6 +108,7 @@ class FactStore:
         """
         self._client = client
         self._custom = custom
+        self._losses = LossCounter()
         self._read_seconds = read_seconds
         self._budget = ReadBudget(reads_per_second)
         self.informers: Mapping[str, Informer] = {
@@ -243,6 +245,7 @@ class FactStore:
             read = (self._read(key, until, asker) if read_misses else self._claim(key) for key in wanted)
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
+        facts = await with_losses(raw, facts, self._losses, deadline)
         return await with_outcomes(raw, facts, self._custom, deadline)
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:

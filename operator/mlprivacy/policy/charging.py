@@ -1,4 +1,4 @@
-"""What a training job takes of privacy budgets: its charges by subject domain, and the losses to count for them. Pure."""
+"""What a training job takes of privacy budgets: a charge for each subject domain, and the losses to count. Pure."""
 
 from __future__ import annotations
 

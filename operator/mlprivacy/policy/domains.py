@@ -1,4 +1,4 @@
-"""Which subject domain a dataset belongs to: by the budget that lists it, or by what the ledgers hold for ever. Pure."""
+"""Which subject domain a dataset belongs to, by the budget that lists it or by what the ledgers hold. Pure."""
 
 from __future__ import annotations
 
@@ -152,9 +152,7 @@ def _make(budgets: tuple[Parsed[PrivacyBudgetSpec], ...], registered: tuple[Regi
     )
 
 
-def _idle(
-    budgets: Iterable[Parsed[PrivacyBudgetSpec]], found: Effective
-) -> Iterable[tuple[str, tuple[str, Problem]]]:
+def _idle(budgets: Iterable[Parsed[PrivacyBudgetSpec]], found: Effective) -> Iterable[tuple[str, tuple[str, Problem]]]:
     """By identity: the domain and what is wrong with a budget that lists it and does not count."""
     for budget in budgets:
         spec = budget.spec

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from mlprivacy.api.base import Assurance, FieldError, KindInfo, Parsed, parse_spec
+from mlprivacy.api.base import Assurance, FieldError, KindInfo, Mode, Parsed, parse_spec
 from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason

@@ -56,6 +56,8 @@ class ObjectLookup:
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
         self._shelf: Shelf | None = None
+        self._budgets: tuple[Parsed[PrivacyBudgetSpec], ...] | None = None
+        self._registered: tuple[Registered, ...] | None = None
         for obj in objects:
             metadata = obj.get("metadata")
             meta = metadata if isinstance(metadata, Mapping) else {}
@@ -94,14 +96,19 @@ class ObjectLookup:
         """All PrivacyPolicies."""
         return cast("Sequence[Parsed[PrivacyPolicySpec]]", self._all("PrivacyPolicy", ""))
 
-    def budgets(self) -> Sequence[Parsed[PrivacyBudgetSpec]]:
-        """All PrivacyBudgets, by name."""
-        return cast("Sequence[Parsed[PrivacyBudgetSpec]]", self._all("PrivacyBudget", ""))
+    def budgets(self) -> tuple[Parsed[PrivacyBudgetSpec], ...]:
+        """All PrivacyBudgets, by name; the same object each time."""
+        if self._budgets is None:
+            self._budgets = tuple(self._all("PrivacyBudget", ""))
+        return self._budgets
 
-    def registrations(self) -> Sequence[Registered]:
-        """The datasets that the entries of ledgers among the objects register."""
-        entries = (reduced(raw) for (kind, _, _), raw in self._raw.items() if kind == "LedgerEntry")
-        return [Registered(*one) for one in plain([one for entry in entries for one in registrations_of(entry)])]
+    def registrations(self) -> tuple[Registered, ...]:
+        """The datasets that the entries of ledgers among the objects register; the same object each time."""
+        if self._registered is None:
+            entries = (reduced(raw) for (kind, _, _), raw in self._raw.items() if kind == "LedgerEntry")
+            found = plain([one for entry in entries for one in registrations_of(entry)])
+            self._registered = tuple(Registered(*one) for one in found)
+        return self._registered
 
     def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
         """The PolicyExceptions that name this very job."""

@@ -121,7 +121,7 @@ def count(key: LossKey) -> LossOutcome:
     """The loss of these numbers. Never raises on them; takes from milliseconds to some seconds."""
     try:
         return _sampled(key, key.mechanism) if isinstance(key.mechanism, Sampled) else _serialised(key, key.mechanism)
-    except ValueError as error:  # Refused is one, too
+    except (ValueError, ArithmeticError) as error:  # Refused is one, too
         return NotCounted(str(error))
 
 
