@@ -84,7 +84,7 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
-        self._office = Office(client, facts, effects, self._store, self._queue.add, identity, _utc_now)
+        self._office = Office(client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now)
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         self._reconciler = Reconciler(
             config=config,

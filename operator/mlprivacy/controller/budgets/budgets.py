@@ -18,7 +18,7 @@ from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
 from mlprivacy.budget.ledger.transitions import Open, Retire, Transition
 from mlprivacy.controller.budgets.desk import Desk, InForce
-from mlprivacy.controller.budgets.desks import Desks
+from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.status import Tri
@@ -93,17 +93,14 @@ class Budgets:
             text = f"the PrivacyBudget {other} was there first for {domain}; this one has no effect. Delete it"
             await self._tell(raw, _taken(text), {})
             return None
-        if domain in self._desks.broken:
-            await self._tell(raw, _broken(self._desks.broken[domain]), {})
-            return None
-        desk = self._desks.of(domain)
         try:
+            desk = await self._desks.open(domain)
             waits = await self._keep(desk, raw, spec)
             await desk.decide()
-        except ChainError as error:
-            self._desks.found_broken(domain, error)
-            await self._tell(raw, _broken(str(error)), {})
-            return None
+        except (Closed, ChainError) as error:
+            closed = error if isinstance(error, Closed) else self._desks.broke(domain, error)
+            await self._tell(raw, _closed(closed), {})
+            return None if closed.broken else TICK
         await self._tell(raw, _conditions(desk.state, waits), status_of(desk.state))
         timed = spec.scheduling.timeout or (spec.scheduling.unlocking and spec.scheduling.unlocking.lifetime)
         return TICK if desk.waiting and timed else HOUR
@@ -127,8 +124,6 @@ class Budgets:
     async def _keep(self, desk: Desk, raw: Object, spec: PrivacyBudgetSpec) -> str | None:
         """Write what the budget asks of the ledger; why a promise waits, or a step is refused, or None."""
         annotations = raw["metadata"].get("annotations") or {}
-        async with desk.lock:
-            await desk.ledger.current()
         following = next_promise(spec, annotations, desk.state.promise)
         said = following.waits
         steps = list(self._steps(desk.state, spec, following))
@@ -240,12 +235,15 @@ def _taken(text: str) -> dict[ConditionType, Tri]:
     return _refused(Reason.DOMAIN_TAKEN, text)
 
 
-def _broken(why: str) -> dict[ConditionType, Tri]:
-    text = f"the ledger is not as it was written, so nothing of it is granted: {why}"
+def _closed(why: Closed) -> dict[ConditionType, Tri]:
+    reason = Reason.LEDGER_BROKEN if why.broken else Reason.LEDGER_UNAVAILABLE
+    text = f"nothing of it is granted: {why}"
     return {
         ConditionType.ACCEPTED: ("True", Reason.ALLOWED, "the spec can be read"),
-        ConditionType.READY: ("False", Reason.LEDGER_BROKEN, text),
-        ConditionType.STALLED: ("True", Reason.LEDGER_BROKEN, text),
+        ConditionType.READY: ("False", reason, text),
+        ConditionType.STALLED: ("True", reason, text)
+        if why.broken
+        else ("False", Reason.PROGRESSING, "it is looked at again by itself"),
     }
 
 

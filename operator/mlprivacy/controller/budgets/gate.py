@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.budget.ledger.blocks import BlockError, count
+from mlprivacy.budget.ledger.entry import domain_hash
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.transitions import Bind, Commit, Register, Release, Taint
 from mlprivacy.controller.budgets import ends, report
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.budgets.asks import Wish
 from mlprivacy.controller.budgets.desk import Desk
-from mlprivacy.controller.budgets.desks import Desks
+from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.budgets.rooms import lack_of, room_of
 from mlprivacy.controller.plan import Plan, Step
@@ -61,12 +62,11 @@ class Gate:
                 return await self._start(look, plan)
             if plan.step is Step.KEEP:
                 return await self._keep(look, plan)
-        except ChainError as error:
-            domain = next((c.domain for c in look.decision.charges if c.domain in self._desks.broken), "")
-            logger.warning("%s: %s", look.key, error)
-            broken = Answer("Waiting", Reason.LEDGER_BROKEN, report.broken(domain, str(error)))
+        except (Closed, ChainError) as error:
+            closed = error if isinstance(error, Closed) else self._broke(look, error)
+            logger.warning("%s: %s", look.key, closed)
             if plan.step is Step.START:
-                return report.waiting(look, plan, broken)
+                return report.waiting(look, plan, report.closed(closed))
         return report.as_before(look, plan, tuple(self._desks))
 
     def withdraw(self, key: JobKey) -> None:
@@ -87,8 +87,8 @@ class Gate:
         found: dict[str, Room] = {}
         for charge in counted:
             try:
-                desk = await self._desk(charge.domain)
-            except ChainError:
+                desk = await self._desks.open(charge.domain)
+            except Closed:
                 continue  # the gate says so, and starts nothing
             if (lack := lack_of(desk.state, charge)) is not None:
                 found[charge.domain] = await asyncio.to_thread(room_of, lack, charge, facts.losses)
@@ -114,7 +114,7 @@ class Gate:
     async def _number(self, look: Look, number: int) -> int:
         """The attempt's number: one that the ledger has settled, or holds for something else, is used up."""
         for charge in look.counted:
-            desk = await self._desk(charge.domain)
+            desk = await self._desks.open(charge.domain)
             newest = desk.state.newest_attempt(look.uid)
             if newest < number:
                 continue
@@ -128,16 +128,11 @@ class Gate:
                 number = max(number, newest)
         return number
 
-    async def _desk(self, domain: str) -> Desk:
-        if domain in self._desks.broken:
-            raise ChainError(domain, self._desks.broken[domain])
-        desk = self._desks.of(domain)
-        try:
-            await desk.ledger.current()
-        except ChainError as error:
-            self._desks.found_broken(domain, error)
-            raise
-        return desk
+    def _broke(self, look: Look, error: ChainError) -> Closed:
+        """Which domain's entry it is that is wrong: its name says so."""
+        domains = [charge.domain for charge in look.decision.charges]
+        mine = next((d for d in domains if error.entry.startswith(domain_hash(d))), domains[0])
+        return self._desks.broke(mine, error)
 
     async def _reserved(self, look: Look, number: int) -> tuple[Answer, list[report.Line]]:
         wishes = [self._wish(look, charge, number, shared=len(look.counted) > 1) for charge in look.counted]
@@ -145,7 +140,7 @@ class Gate:
             outside = Answer("Outside", Reason.OUTSIDE_ACCOUNTING, "the job runs without being counted")
             return outside, []
         if len(wishes) == 1:
-            desk = await self._desk(wishes[0].charge.domain)
+            desk = await self._desks.open(wishes[0].charge.domain)
             asked = await desk.ask(wishes[0])
             return asked.answer, report.lines_of(wishes, [desk])
         return await self._all_of(wishes)
@@ -154,7 +149,7 @@ class Gate:
         """On every domain or on none. Desks are taken in the order of their names, so that no two jobs wait for each
         other; nothing is held at one while another has no room.
         """
-        desks = [await self._desk(wish.charge.domain) for wish in wishes]
+        desks = [await self._desks.open(wish.charge.domain) for wish in wishes]
         async with AsyncExitStack() as stack:
             for desk in desks:
                 await stack.enter_async_context(desk.lock)
@@ -191,7 +186,7 @@ class Gate:
         )
 
     async def _taint(self, look: Look, charge: Charge, number: int) -> report.Line:
-        desk = await self._desk(charge.domain)
+        desk = await self._desks.open(charge.domain)
         wish = self._wish(look, charge, number)
         if any(mark.job.uid == look.uid for mark in desk.state.taints.values()):
             return report.outside(wish, desk)
@@ -209,7 +204,7 @@ class Gate:
         lines: list[report.Line] = []
         bound = True
         for charge in look.counted:
-            desk = await self._desk(charge.domain)
+            desk = await self._desks.open(charge.domain)
             wish = self._wish(look, charge, plan.attempt)
             held = desk.state.reservations.get(wish.attempt_key)
             if held is None:
@@ -264,6 +259,6 @@ class Gate:
         try:
             await desk.settle(steps)
         except ChainError as error:  # the job's end is told all the same; what it held stays held
-            self._desks.found_broken(desk.domain, error)
+            logger.warning("%s", self._desks.broke(desk.domain, error))
         except Refused as refused:
             logger.warning("a reservation of %s is not settled: %s", desk.domain, refused)

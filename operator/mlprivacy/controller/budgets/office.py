@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from mlprivacy.audit.client import CollectorClient, CollectorError
+from mlprivacy.audit.ledgerclient import LedgerClient
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.state import Reservation
 from mlprivacy.controller.budgets import ends
 from mlprivacy.controller.budgets.budgets import Budgets
 from mlprivacy.controller.budgets.desk import Desk
-from mlprivacy.controller.budgets.desks import Desks
+from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gate import Gate
+from mlprivacy.controller.budgets.keeping import Keeping
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.store import JobKey, JobStore
@@ -38,6 +42,7 @@ class Office:
     def __init__(
         self,
         client: KubeClient,
+        collector: CollectorClient,
         facts: FactStore,
         effects: Effects,
         store: JobStore,
@@ -51,38 +56,48 @@ class Office:
         self._look = look
         self._telling: set[str] = set()
         registrations = Registrations(facts)
-        self.desks = Desks(ApiLedgerLog(client), writer, now, look, self._changed)
+        log = ApiLedgerLog(client)
+        self.keeping = Keeping(log, LedgerClient(collector), lambda: self.desks)
+        self.desks = Desks(log, writer, now, look, self._changed, self.keeping)
         self.gate = Gate(self.desks, registrations.of_charge)
         self.budgets = Budgets(facts, effects, self.desks, registrations, now)
 
     async def begin(self) -> None:
-        """Read the ledgers, before anything is decided. An API server that does not answer is waited for."""
+        """Read the ledgers, before anything is decided: the jobs that hold something are known by them alone. What does
+        not answer is waited for; a ledger that is broken stands still, and the others go on.
+        """
         while True:
             try:
-                await self.desks.begin()
-            except ApiError as error:
+                for domain in sorted(await self.keeping.domains()):
+                    with contextlib.suppress(Closed):
+                        await self.desks.open(domain)
+            except (ApiError, CollectorError) as error:
                 logger.warning("the ledgers can not be read yet: %s", error)
                 await asyncio.sleep(2.0)
             else:
                 return
 
     async def run(self) -> None:
-        """Look after reservations whose job is gone, until cancelled."""
+        """Keep the ledgers, and look after reservations whose job is gone, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.keeping.run(), name="ledgers")
+            group.create_task(self._sweeps(), name="reservations")
+
+    async def _sweeps(self) -> None:
         await asyncio.sleep(FIRST_SWEEP_SECONDS)
         while True:
             for desk in self.desks:
                 try:
                     await self._sweep(desk)
-                except (ApiError, Refused) as error:
+                except (ApiError, Refused, Closed) as error:
                     logger.warning("reservations of %s are looked after later: %s", desk.domain, error)
                 except ChainError as error:
-                    self.desks.found_broken(desk.domain, error)
+                    logger.warning("%s", self.desks.broke(desk.domain, error))
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _sweep(self, desk: Desk) -> None:
         """Spend what a job holds that was deleted past its finalizer: nobody can say what of it ran."""
-        if desk.domain in self.desks.broken or desk.ledger.fold.state is None:
-            return
+        await self.desks.open(desk.domain)
         orphans = [held for held in desk.state.reservations.values() if await self._orphan(held)]
         if orphans:
             logger.warning("%d reservations of %s have no job any more and are spent", len(orphans), desk.domain)
@@ -108,6 +123,7 @@ class Office:
 
     def _changed(self, domain: str) -> None:
         """The ledger has a new entry: its budget's status says so, once for many."""
+        self.keeping.appended(self.desks.of(domain))
         if domain in self._telling:
             return
         self._telling.add(domain)

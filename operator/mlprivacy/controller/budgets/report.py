@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.budget.ledger.blocks import count
@@ -13,11 +13,13 @@ from mlprivacy.budget.ledger.units import UNBOUNDED
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.budgets.asks import Wish
 from mlprivacy.controller.budgets.desk import Desk
+from mlprivacy.controller.budgets.desks import Closed
 from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.plan import Phase, Plan, Step
 from mlprivacy.controller.status import Tri
 
 State = Literal["Waiting", "Reserved", "Committed", "Released", "Outside"]
+AGAIN: Final = 5.0  # seconds
 _NEEDLESS: Tri = ("True", Reason.NO_BUDGET_NEEDED, "none of its datasets has a privacy budget")
 
 
@@ -102,12 +104,15 @@ def _settled(line: dict[str, Any], desk: Desk | None, uid: str) -> dict[str, Any
     return {**line, "state": state, "entry": desk.state.name_of(done.sequence)}
 
 
-def broken(domain: str, why: str) -> str:
-    """The sentence for a ledger that people have to look at."""
-    return (
-        f"the ledger{f' of {domain}' if domain else ''} is not as it was written, so nothing of it is granted: {why}. "
-        "The privacy office has to look (docs/privacy-budget.md, the ledger)"
+def closed(why: Closed) -> Answer:
+    """What a job is told whose budget can not be decided on."""
+    if not why.broken:
+        return Answer("Waiting", Reason.LEDGER_UNAVAILABLE, f"the job waits: {why}", AGAIN)
+    sentence = (
+        f"the ledger of {why.domain} is not as it was written, so nothing of it is granted: {why}. The privacy office "
+        "has to look (docs/privacy-budget.md, the ledger)"
     )
+    return Answer("Waiting", Reason.LEDGER_BROKEN, sentence)
 
 
 def nothing(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:

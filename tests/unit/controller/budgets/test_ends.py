@@ -19,9 +19,7 @@ FREE = replace(BOUND, pod=None)
 SEEN = Seen(name="mlp-job-1-1", uid="j", number=1, digest="", suspended=False, running=False)
 COMPLETE = replace(SEEN, finished="Complete", sealed=True)
 FAILED = replace(SEEN, finished="Failed", sealed=True)
-AT_SEAL = replace(
-    SEEN, finished="Failed", unsealed=Unsealed(pod="p", code=3, sentence="no seal")
-)
+AT_SEAL = replace(SEEN, finished="Failed", unsealed=Unsealed(pod="p", code=3, sentence="no seal"))
 
 
 def plan(step: Step, attempt: int = 1) -> Plan:

@@ -10,10 +10,11 @@ from tests.unit.controller.budgets.office import NOON, budget, charge, key
 
 from mlprivacy.api.base import Assurance
 from mlprivacy.api.reasons import Reason
+from mlprivacy.audit.client import CollectorUnavailable
 from mlprivacy.budget.ledger.blocks import Range
 from mlprivacy.budget.ledger.transitions import Open, Register
 from mlprivacy.controller.budgets.desk import Desk, InForce
-from mlprivacy.controller.budgets.desks import Desks
+from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gate import Gate
 from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.plan import Phase, Plan, Seen, Step
@@ -25,24 +26,41 @@ run = world.run
 OTHER = "clinic-staff"
 
 
-class Log(world.MemoryLog):
-    """A log in memory that knows its domains."""
+class Keeper:
+    """A keeper to whom the collector never said anything."""
 
-    async def domains(self) -> list[str]:
-        return sorted({str(spec["subjectDomain"]) for spec in self.specs.values()})
+    def __init__(self) -> None:
+        self.wrong: dict[str, str] = {}
+        self.away: str | None = None
+
+    def broken(self, domain: str) -> str | None:
+        return self.wrong.get(domain)
+
+    def not_ready(self, domain: str) -> str | None:
+        return self.wrong.get(domain) or self.away
+
+    def found_broken(self, domain: str, why: str) -> str:
+        return self.wrong.setdefault(domain, why)
+
+    async def admit(self, books: Desk) -> str | None:
+        if self.away is not None:
+            raise CollectorUnavailable(self.away)
+        return None
 
 
 class House:
     """One process: desks of two domains, and the gate."""
 
-    def __init__(self, log: Log | None = None) -> None:
-        self.log = log or Log()
+    def __init__(self, log: world.MemoryLog | None = None) -> None:
+        self.log = log or world.MemoryLog()
         self.woken: list[JobKey] = []
-        self.desks = Desks(self.log, "one", lambda: NOON, self.woken.append, lambda _: None)
+        self.desks = Desks(self.log, "one", lambda: NOON, self.woken.append, lambda _: None, Keeper())
         self.gate = Gate(self.desks, lambda _: (Register("urn:clinic:visits"),))
-        run(self.desks.begin())
         for domain in (world.DOMAIN, OTHER):
-            desk = self.desks.of(domain)
+            try:
+                desk = run(self.desks.open(domain))
+            except Closed:
+                continue
             if desk.ledger.fold.head.sequence == 0:
                 run(desk.write([world.promise(), Open((Range(0, 7),))]))
             desk.in_force(InForce("patients", budget(domain), NOON))
@@ -143,9 +161,7 @@ def test_the_end_of_a_training_is_spent_and_told() -> None:
     finish = Plan(Step.FINISH, Phase.SUCCEEDED, 1, Reason.SUCCEEDED, seen=ended)
 
     over = run(
-        house.gate.before(
-            look(1, charge(0.4), attempts=(ended,), status={"budgets": list(passed.budgets)}), finish
-        )
+        house.gate.before(look(1, charge(0.4), attempts=(ended,), status={"budgets": list(passed.budgets)}), finish)
     )
 
     assert states(over) == ["Committed"]
@@ -238,16 +254,24 @@ def test_a_broken_ledger_starts_nothing_and_lets_go_of_nothing() -> None:
     name = next(iter(house.log.specs))
     house.log.specs[name]["writer"] = "somebody"
 
-    anew = House.__new__(House)
-    anew.log, anew.woken = house.log, []
-    anew.desks = Desks(anew.log, "two", lambda: NOON, anew.woken.append, lambda _: None)
-    anew.gate = Gate(anew.desks, lambda _: ())
-    run(anew.desks.begin())
-
-    assert len(anew.desks.broken) == 1
-    (domain,) = anew.desks.broken
+    domain = house.log.specs[name]["subjectDomain"]
+    anew = House(house.log)
     held = run(anew.gate.before(look(2, charge(0.1, domain)), start()))
     assert held.plan.step is Step.HOLD
     assert held.condition is not None
     assert held.condition[1] is Reason.LEDGER_BROKEN
     assert name in held.condition[2]
+
+
+def test_a_collector_that_is_away_starts_nothing_and_is_asked_again() -> None:
+    house = House()
+    keeper = Keeper()
+    keeper.away = "no answer"
+    house.desks._keeper = keeper
+
+    held = run(house.gate.before(look(1, charge(0.4)), start()))
+
+    assert held.plan.step is Step.HOLD
+    assert held.plan.again is not None
+    assert held.condition is not None
+    assert held.condition[1] is Reason.LEDGER_UNAVAILABLE
