@@ -25,6 +25,12 @@ from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.gone import gone_event
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.kueue.admissioncheck import KINDS as KUEUE_KINDS
+from mlprivacy.controller.kueue.admissioncheck import AdmissionChecks
+from mlprivacy.controller.kueue.asks import Uncharged
+from mlprivacy.controller.kueue.queueing import Queueing
+from mlprivacy.controller.kueue.served import Served
+from mlprivacy.controller.observe import pods_alive
 from mlprivacy.controller.packs import Packs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
@@ -83,6 +89,9 @@ class Controller:
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
+        surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
+        self._kueue = Served(client, self._queue.add, self._queue_all, enabled=config.kueue)
+        self._checks = AdmissionChecks(self._kueue, client, self._store, facts.labels, _utc_now)
         self._reconciler = Reconciler(
             config=config,
             facts=facts,
@@ -91,8 +100,18 @@ class Controller:
             children=children,
             effects=effects,
             reporter=reporter,
-            surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
+            surrounder=surrounder,
             exceptions=self._exceptions,
+            queueing=Queueing(
+                served=self._kueue,
+                client=client,
+                asks=config.asks or Uncharged(),
+                template=surrounder.template,
+                alive=lambda key, uid: pods_alive(children, key, uid),
+                announcer=self._announcer,
+                once=reporter.once,
+                now=_utc_now,
+            ),
             causes=self._causes,
             now=_utc_now,
             hears=self._heartbeats.silence,
@@ -122,6 +141,7 @@ class Controller:
             stopping.cancel()
             if self._reports is not None:
                 await self._reports.stop()
+            await self._kueue.stop()
 
     async def _synced(self) -> None:
         await self._facts.wait_synced()
@@ -129,6 +149,7 @@ class Controller:
         await self._sweep.served()
         if self._reports is not None:
             await self._reports.begin()
+        await self._kueue.begin()
 
     async def _work(self, stopping: asyncio.Task[Any]) -> None:
         self._framework.start()
@@ -137,6 +158,8 @@ class Controller:
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
         ]
+        if self._config.kueue:
+            beside.append(asyncio.create_task(self._kueue.run(), name="kueue"))
         if self._config.default_classes:
             beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
         if self._reports is not None:
@@ -167,6 +190,8 @@ class Controller:
                 after = None
             elif key.kind == EXCEPTION:
                 after = await self._exceptions.reconcile(key)
+            elif key.kind in KUEUE_KINDS:
+                after = await self._checks.reconcile(key)
             else:
                 after = await self._reconciler.job(key)
         except ApiError as error:
@@ -199,6 +224,12 @@ class Controller:
         generation = None if event == "DELETED" else metadata.get("generation")
         for exception in self._exceptions.concerned(key, generation):
             self._queue.add(exception)
+
+    def _queue_all(self) -> None:
+        """Look at every training job: Kueue was found, or is gone."""
+        for key in self._store:
+            if key.kind == "TrainingJob":
+                self._queue.add(key)
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old

@@ -17,6 +17,7 @@ from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
 from mlprivacy.controller.exceptions import Exceptions
+from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.reports import Reports
@@ -56,6 +57,7 @@ class Reconciler:
     now: Callable[[], datetime]
     hears: observe.Hears
     exceptions: Exceptions
+    queueing: Queueing
     causes: Causes = field(default_factory=Causes)
     until: dict[JobKey, datetime] = field(default_factory=dict)  # when the last decision could change by time alone
     reports: Reports | None = None
@@ -101,13 +103,14 @@ class Reconciler:
         stale = self.facts.version != version
         self._remember(key, decision)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
-        plan = await self._plan(key, raw, decision, now)
+        plan = await self.queueing.gate(key, raw, decision, await self._plan(key, raw, decision, now))
         await self._replace(key, raw, plan.seen)
         outcome = await self._act(key, raw, decision, plan)
         complete = await self.reporter.report(key, raw, decision, outcome)
         if self.reports is not None:
             governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None
             await self.reports.report(key, raw, decision, governed=governed)
+        complete = await self.queueing.settle(key, raw, decision, plan, outcome) and complete
         self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
         if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
@@ -181,7 +184,8 @@ class Reconciler:
             receipt=before.get("receipt"),
             rendered=tuple((r["kind"], r["name"]) for r in before.get("rendered") or []),
             simulated=self.config.simulated_nodes,
-            stalled=plan.reason in SEAL_REASONS,
+            stalled=plan.reason in SEAL_REASONS or plan.stalled,
+            queue=plan.queue,
         )
         match plan.step:
             case Step.START:
