@@ -19,6 +19,7 @@ from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
 from mlprivacy.controller.exceptions import Exceptions
+from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.reports import Reports
@@ -59,6 +60,7 @@ class Reconciler:
     hears: observe.Hears
     exceptions: Exceptions
     gate: Gate
+    queueing: Queueing
     causes: Causes = field(default_factory=Causes)
     until: dict[JobKey, datetime] = field(default_factory=dict)  # when the last decision could change by time alone
     reports: Reports | None = None
@@ -119,6 +121,7 @@ class Reconciler:
         if self.reports is not None:
             governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None
             await self.reports.report(key, raw, decision, governed=governed)
+        complete = await self.queueing.settle(key, raw, decision, plan, outcome) and complete
         self.reporter.silence(raw, plan)
         complete = await self.reporter.seal(raw, plan) and complete
         if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
@@ -159,7 +162,12 @@ class Reconciler:
             seal_retry=timedelta(seconds=self.config.seal_retry_seconds),
         )
         gated = observe.gated(self.children, key, uid, plan.attempt)
-        return await self.gate.before(Look(key, raw, decision, attempts, gated, pods_alive), plan)
+        look = Look(key, raw, decision, attempts, gated, pods_alive)
+        asked = await self.gate.ready(look, plan)
+        plan = await self.queueing.gate(key, raw, decision, asked)
+        if asked.step is Step.START and plan.step is not Step.START:
+            return self.gate.queued(look, plan)
+        return await self.gate.before(look, plan)
 
     async def _attempts(self, key: JobKey, raw: dict[str, Any]) -> list[Seen]:
         """The attempts as the watches show them. Of one that failed the pod is read live: its watch may be behind that
@@ -198,7 +206,8 @@ class Reconciler:
             receipt=before.get("receipt"),
             rendered=tuple((r["kind"], r["name"]) for r in before.get("rendered") or []),
             simulated=self.config.simulated_nodes,
-            stalled=plan.reason in SEAL_REASONS or passed.refused,
+            stalled=plan.reason in SEAL_REASONS or plan.stalled,
+            queue=plan.queue,
             budget=passed.condition,
             budgets=passed.budgets,
         )

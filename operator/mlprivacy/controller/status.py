@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mlprivacy.api.reasons import NEEDS_PEOPLE, POD_WAITS, Reason
+from mlprivacy.api.reasons import NEEDS_PEOPLE, WAITS, Reason
 from mlprivacy.api.reasons import ConditionType as C
 from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
@@ -37,8 +37,8 @@ class Outcome:
     """What came of a reconcile, for the status.
 
     ``budget`` is the BudgetReserved condition and ``budgets`` the lines of the status about it; None and nothing for
-    what is never charged. ``controls`` is the ControlsReady condition, None where nothing is to be rendered;
-    ``stalled`` says that nothing will change without people.
+    what is never charged. ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``queue``
+    is the condition Queued, None for a job in no queue; ``stalled`` says that nothing will change without people.
     """
 
     phase: Phase
@@ -54,6 +54,7 @@ class Outcome:
     stalled: bool = False
     budget: Tri | None = None
     budgets: tuple[dict[str, Any], ...] = ()
+    queue: Tri | None = None
 
 
 def job_status(
@@ -75,6 +76,10 @@ def job_status(
     generation = int(raw["metadata"].get("generation") or 0)
     conditions: Any = (raw.get("status") or {}).get("conditions")
     found = _conditions(raw["kind"], decision, outcome)
+    if outcome.queue is None:
+        conditions = [c for c in conditions or () if c.get("type") != C.QUEUED]
+    else:
+        found[C.QUEUED] = outcome.queue
     if changed_by:
         found[C.ACCEPTED] = _with_cause(found[C.ACCEPTED], causes.sentence(changed_by))
     for type_, (status, reason, message) in found.items():
@@ -235,7 +240,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
         case Phase.RUNNING:
             return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
         case Phase.STARTING:
-            if outcome.stalled or outcome.reason in POD_WAITS:
+            if outcome.stalled or outcome.reason in WAITS:
                 return "False", outcome.reason, outcome.message
             if outcome.controls and outcome.controls[0] == "True":
                 return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
@@ -254,7 +259,7 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "False", Reason.PROGRESSING, f"it starts by itself once this is over: {outcome.message}"
     if outcome.phase is Phase.HELD:
         return "False", Reason.PROGRESSING, "it is looked at again as soon as what it waits for changes"
-    if outcome.phase is Phase.STARTING and outcome.reason in POD_WAITS:
+    if outcome.phase is Phase.STARTING and outcome.reason in WAITS:
         return "False", outcome.reason, f"it starts by itself once this is over: {outcome.message}"
     return "False", Reason.PROGRESSING, "nothing for people to do"
 

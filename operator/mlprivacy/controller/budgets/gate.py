@@ -44,17 +44,36 @@ class Gate:
         self._desks = desks
         self._sources = sources
 
-    async def before(self, look: Look, plan: Plan) -> Passed:
-        """What is over is settled; a start is held until its loss is reserved; a pod that runs is bound.
+    async def ready(self, look: Look, plan: Plan) -> Plan:
+        """What is over is settled. The plan of a start gets a number that no reservation of before has used up.
 
         Raises:
             ApiError: the ledger can not be read or written now.
         """
-        if look.key.kind != "TrainingJob":
-            return Passed(plan)
         await self._settle(look, plan)
         if plan.step is not Step.START:
             self.withdraw(look.key)
+            return plan
+        try:
+            return replace(plan, attempt=await self._number(look, plan.attempt))
+        except (Closed, ChainError):
+            return plan  # `before` says so, and starts nothing
+
+    def queued(self, look: Look, plan: Plan) -> Passed:
+        """A start that waits for its turn in a queue."""
+        desks = [self._desks.of(charge.domain) for charge in look.counted]
+        known = [d for d in desks if d.ledger.fold.state is not None and d.ledger.fold.head.sequence]
+        if len(known) < len(desks):
+            return report.queued(look, plan, ())
+        wishes = [self._wish(look, charge, plan.attempt) for charge in look.counted]
+        return report.queued(look, plan, report.lines_of(wishes, desks))
+
+    async def before(self, look: Look, plan: Plan) -> Passed:
+        """A start is held until its loss is reserved; a pod that runs is bound.
+
+        Raises:
+            ApiError: the ledger can not be read or written now.
+        """
         if not look.decision.charges:
             return report.nothing(look, plan, tuple(self._desks))
         try:
@@ -96,19 +115,24 @@ class Gate:
 
     # -- before a start --------------------------------------------------------------------------------------------
 
-    async def ask(self, look: Look, attempt: int) -> Answer:
+    async def ask(self, key: JobKey, raw: dict[str, Any], decision: Decision, attempt: int) -> Answer:
         """Reserve for an attempt, or say what it waits for. Raises ApiError."""
-        return (await self._reserved(look, attempt))[0]
+        if not decision.charges:
+            return Answer("NotNeeded", Reason.NO_BUDGET_NEEDED, "none of its datasets has a privacy budget")
+        look = Look(key, raw, decision, (), (), pods_alive=False)
+        try:
+            return (await self._reserved(look, attempt))[0]
+        except Closed as closed:
+            return report.closed(closed)
+        except ChainError as error:
+            return report.closed(self._broke(look, error))
 
     async def _start(self, look: Look, plan: Plan) -> Passed:
-        number = await self._number(look, plan.attempt)
-        if number != plan.attempt:
-            plan = replace(plan, attempt=number)
-        answer, lines = await self._reserved(look, number)
+        answer, lines = await self._reserved(look, plan.attempt)
         if not answer.may_start:
             return report.waiting(look, plan, answer, lines)
         for charge in look.outside:
-            lines.append(await self._taint(look, charge, number))
+            lines.append(await self._taint(look, charge, plan.attempt))
         return report.granted(look, plan, answer, lines)
 
     async def _number(self, look: Look, number: int) -> int:

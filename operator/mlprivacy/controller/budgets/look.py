@@ -18,14 +18,12 @@ class Passed:
     """What came of it: the plan to act on, and what the status says of the budget.
 
     ``let_go`` are the pods, by name and uid, that may be let go now: they are bound, and still behind their gate.
-    ``refused`` says that no waiting helps.
     """
 
     plan: Plan
     condition: Tri | None = None
     budgets: tuple[dict[str, Any], ...] = ()
     let_go: tuple[tuple[str, str], ...] = ()
-    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,22 @@ def nothing(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
 
 def waiting(look: Look, plan: Plan, answer: Answer, lines: Sequence[Line] = ()) -> Passed:
     """Nothing is started: the job waits, or never will be granted."""
-    held = Plan(Step.HOLD, Phase.WAITING, plan.attempt, answer.reason, answer.message, again=answer.again)
+    held = Plan(
+        Step.HOLD, Phase.WAITING, plan.attempt, answer.reason, answer.message, again=answer.again, queue=plan.queue,
+        stalled=answer.state == "Refused",
+    )  # fmt: skip
     told: Tri = ("False", answer.reason, answer.message)
-    return Passed(held, told, tuple(line.body() for line in lines), refused=answer.state == "Refused")
+    return Passed(held, told, tuple(line.body() for line in lines))
+
+
+def queued(look: Look, plan: Plan, lines: Sequence[Line]) -> Passed:
+    """The attempt waits for its turn in a queue; what it has of the budget meanwhile, it keeps."""
+    if not look.decision.charges:
+        return nothing(look, plan)
+    if lines and all(line.state == "Reserved" for line in lines):
+        return Passed(plan, _condition(Reason.BUDGET_HELD, lines), tuple(line.body() for line in lines))
+    told: Tri = ("False", Reason.WAITING_FOR_BUDGET, "nothing is reserved before it is its turn in the queue")
+    return Passed(plan, told, tuple(line.body() for line in lines))
 
 
 def granted(look: Look, plan: Plan, answer: Answer, lines: Sequence[Line]) -> Passed:

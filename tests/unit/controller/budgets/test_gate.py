@@ -103,12 +103,21 @@ def keep(attempt: int = 1) -> Plan:
     return Plan(Step.KEEP, Phase.RUNNING, attempt, Reason.ATTEMPT_CREATED)
 
 
+async def _before(house: House, look: Look, plan: Plan) -> Passed:
+    return await house.gate.before(look, await house.gate.ready(look, plan))
+
+
+def before(house: House, look: Look, plan: Plan) -> Any:
+    """What a reconcile does with the gate."""
+    return _before(house, look, plan)
+
+
 def states(passed: Passed) -> list[str]:
     return [line["state"] for line in passed.budgets]
 
 
 def test_a_job_without_a_budget_passes_and_says_so() -> None:
-    passed = run(House().gate.before(look(1), start()))
+    passed = run(before(House(), look(1), start()))
     assert passed.plan == start()
     assert passed.condition is not None
     assert passed.condition[:2] == ("True", Reason.NO_BUDGET_NEEDED)
@@ -116,7 +125,7 @@ def test_a_job_without_a_budget_passes_and_says_so() -> None:
 
 def test_a_start_is_let_through_once_its_loss_is_reserved() -> None:
     house = House()
-    passed = run(house.gate.before(look(1, charge(0.4)), start()))
+    passed = run(before(house, look(1, charge(0.4)), start()))
 
     assert passed.plan == start()
     assert passed.condition is not None
@@ -129,9 +138,9 @@ def test_a_start_is_let_through_once_its_loss_is_reserved() -> None:
 
 def test_a_job_that_would_overspend_waits_and_starts_when_another_gives_back() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.7)), start()))
+    run(before(house, look(1, charge(0.7)), start()))
 
-    held = run(house.gate.before(look(2, charge(0.5)), start()))
+    held = run(before(house, look(2, charge(0.5)), start()))
     assert (held.plan.step, held.plan.phase) == (Step.HOLD, Phase.WAITING)
     assert held.condition is not None
     assert held.condition[0] == "False"
@@ -139,30 +148,28 @@ def test_a_job_that_would_overspend_waits_and_starts_when_another_gives_back() -
 
     run(house.gate.gone(key(1), "uid-1"))
     assert house.woken == [key(2)]
-    assert run(house.gate.before(look(2, charge(0.5)), start())).plan.step is Step.START
+    assert run(before(house, look(2, charge(0.5)), start())).plan.step is Step.START
 
 
 def test_a_pod_is_let_go_only_when_it_is_bound() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.4)), start()))
+    run(before(house, look(1, charge(0.4)), start()))
 
-    passed = run(house.gate.before(look(1, charge(0.4), gated=(("pod", "pod-uid"),), pods_alive=True), keep()))
+    passed = run(before(house, look(1, charge(0.4), gated=(("pod", "pod-uid"),), pods_alive=True), keep()))
     assert passed.let_go == (("pod", "pod-uid"),)
     assert house.desk().state.reservations["uid-1", 1].pod == "pod-uid"
 
-    another = run(house.gate.before(look(1, charge(0.4), gated=(("pod2", "other"),), pods_alive=True), keep()))
+    another = run(before(house, look(1, charge(0.4), gated=(("pod2", "other"),), pods_alive=True), keep()))
     assert another.let_go == ()
 
 
 def test_the_end_of_a_training_is_spent_and_told() -> None:
     house = House()
-    passed = run(house.gate.before(look(1, charge(0.4)), start()))
+    passed = run(before(house, look(1, charge(0.4)), start()))
     ended = Seen("mlp-job-1-1", "j", 1, "", suspended=False, running=False, finished="Complete", sealed=True)
     finish = Plan(Step.FINISH, Phase.SUCCEEDED, 1, Reason.SUCCEEDED, seen=ended)
 
-    over = run(
-        house.gate.before(look(1, charge(0.4), attempts=(ended,), status={"budgets": list(passed.budgets)}), finish)
-    )
+    over = run(before(house, look(1, charge(0.4), attempts=(ended,), status={"budgets": list(passed.budgets)}), finish))
 
     assert states(over) == ["Committed"]
     assert house.desk().state.reservations == {}
@@ -170,10 +177,10 @@ def test_the_end_of_a_training_is_spent_and_told() -> None:
 
 def test_the_next_attempt_pays_again() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.4)), start()))
-    run(house.gate.before(look(1, charge(0.4), gated=(("p", "p1"),), pods_alive=True), keep()))
+    run(before(house, look(1, charge(0.4)), start()))
+    run(before(house, look(1, charge(0.4), gated=(("p", "p1"),), pods_alive=True), keep()))
 
-    second = run(house.gate.before(look(1, charge(0.4)), start(2)))
+    second = run(before(house, look(1, charge(0.4)), start(2)))
 
     assert second.plan.attempt == 2
     table = house.desk().state.table
@@ -182,9 +189,9 @@ def test_the_next_attempt_pays_again() -> None:
 
 def test_a_job_that_was_edited_before_it_started_asks_for_what_it_asks_now() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.4)), start()))
+    run(before(house, look(1, charge(0.4)), start()))
 
-    edited = run(house.gate.before(look(1, charge(0.2)), start()))
+    edited = run(before(house, look(1, charge(0.2)), start()))
 
     assert edited.plan.attempt == 2
     assert list(house.desk().state.reservations) == [("uid-1", 2)]
@@ -192,16 +199,16 @@ def test_a_job_that_was_edited_before_it_started_asks_for_what_it_asks_now() -> 
 
 def test_two_domains_are_reserved_both_or_neither() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.7, OTHER)), start()))
+    run(before(house, look(1, charge(0.7, OTHER)), start()))
     both = (charge(0.5, OTHER), charge(0.5))
 
-    held = run(house.gate.before(look(2, *both), start()))
+    held = run(before(house, look(2, *both), start()))
     assert held.plan.step is Step.HOLD
     assert house.desk().state.reservations == {}
 
     run(house.gate.gone(key(1), "uid-1"))
     assert house.woken == [key(2)]
-    assert states(run(house.gate.before(look(2, *both), start()))) == ["Reserved", "Reserved"]
+    assert states(run(before(house, look(2, *both), start()))) == ["Reserved", "Reserved"]
 
 
 def test_what_one_domain_refuses_at_the_last_moment_is_given_back_at_the_other() -> None:
@@ -212,12 +219,12 @@ def test_what_one_domain_refuses_at_the_last_moment_is_given_back_at_the_other()
     desk, reserve = house.desk(), house.desk().reserve
 
     async def late(wish: Any) -> None:
-        await stranger.gate.before(look(9, charge(0.7)), start())
+        await _before(stranger, look(9, charge(0.7)), start())
         await reserve(wish)
 
     desk.reserve = late  # type: ignore[method-assign]
     names = sorted((OTHER, world.DOMAIN))
-    held = run(house.gate.before(look(1, *sorted(both, key=lambda c: c.domain)), start()))
+    held = run(before(house, look(1, *sorted(both, key=lambda c: c.domain)), start()))
 
     assert held.plan.step is Step.HOLD
     for domain in names:
@@ -226,7 +233,7 @@ def test_what_one_domain_refuses_at_the_last_moment_is_given_back_at_the_other()
 
 def test_what_is_used_outside_accounting_marks_its_blocks_and_is_not_reserved() -> None:
     house = House()
-    passed = run(house.gate.before(look(1, replace(charge(), outside="Exception", loss=None)), start()))
+    passed = run(before(house, look(1, replace(charge(), outside="Exception", loss=None)), start()))
 
     assert passed.plan.step is Step.START
     assert states(passed) == ["Outside"]
@@ -238,25 +245,25 @@ def test_what_is_used_outside_accounting_marks_its_blocks_and_is_not_reserved() 
 
 def test_a_job_that_ran_before_the_budget_was_there_marks_its_blocks() -> None:
     house = House()
-    passed = run(house.gate.before(look(1, charge(0.4), pods_alive=True), keep()))
+    passed = run(before(house, look(1, charge(0.4), pods_alive=True), keep()))
 
     assert states(passed) == ["Outside"]
     (mark,) = house.desk().state.taints.values()
     assert mark.reason == "Ungoverned"
     entries = len(house.log.specs)
-    run(house.gate.before(look(1, charge(0.4), pods_alive=True), keep()))
+    run(before(house, look(1, charge(0.4), pods_alive=True), keep()))
     assert len(house.log.specs) == entries
 
 
 def test_a_broken_ledger_starts_nothing_and_lets_go_of_nothing() -> None:
     house = House()
-    run(house.gate.before(look(1, charge(0.4)), start()))
+    run(before(house, look(1, charge(0.4)), start()))
     name = next(iter(house.log.specs))
     house.log.specs[name]["writer"] = "somebody"
 
     domain = house.log.specs[name]["subjectDomain"]
     anew = House(house.log)
-    held = run(anew.gate.before(look(2, charge(0.1, domain)), start()))
+    held = run(before(anew, look(2, charge(0.1, domain)), start()))
     assert held.plan.step is Step.HOLD
     assert held.condition is not None
     assert held.condition[1] is Reason.LEDGER_BROKEN
@@ -269,7 +276,7 @@ def test_a_collector_that_is_away_starts_nothing_and_is_asked_again() -> None:
     keeper.away = "no answer"
     house.desks._keeper = keeper
 
-    held = run(house.gate.before(look(1, charge(0.4)), start()))
+    held = run(before(house, look(1, charge(0.4)), start()))
 
     assert held.plan.step is Step.HOLD
     assert held.plan.again is not None
