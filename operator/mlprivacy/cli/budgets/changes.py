@@ -32,8 +32,8 @@ def nothing_waits(budget: Budget) -> str | None:
     """Why there is nothing to approve; None when there is."""
     if budget.promise is None:
         return (
-            f"Nothing is promised by {budget.name} yet. The first promise needs no second person; the controller writes "
-            "it once it can (`mlprivacy budget status` says what it waits for)."
+            f"Nothing is promised by {budget.name} yet. The first promise needs no second person; the controller "
+            "writes it once it can (`mlprivacy budget status` says what it waits for)."
         )
     if not budget.waits_for_approval:
         return (
@@ -139,7 +139,7 @@ def retire_lines(budget: Budget, new: Sequence[str], known: Sequence[str]) -> It
     if known:
         yield f"Retired already: {', '.join(map(style.printable, known))}"
     yield from style.paragraph(
-        "Jobs that hold a reservation there go on and spend it. The data is not deleted, and the promise for it goes on.",
+        "Jobs that hold a reservation there go on and spend it. The data is not deleted, and its promise goes on.",
         "",
     )
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlprivacy.budget.ledger.entry import entry_name, parse_entry
+from mlprivacy.budget.ledger.entry import Entry, entry_name, parse_entry
 from mlprivacy.budget.ledger.errors import ChainError
 from mlprivacy.budget.ledger.fold import Fold
 from mlprivacy.cli.budgets.reading import chain_of
@@ -78,7 +78,7 @@ async def folded(client: KubeClient, domain: str, hint: int, say: Say) -> Fold |
     fold = Fold(domain)
     try:
         async for stored in entries(client, domain, chain.first, chain.head):
-            fold.take(parse_entry(stored.name, stored.spec))
+            fold.take(_parsed(stored))
             if stored.sequence % _SAY_EVERY == 0:
                 say(stored.sequence - chain.first + 1, chain.entries)
     except ChainError as error:
@@ -87,3 +87,10 @@ async def folded(client: KubeClient, domain: str, hint: int, say: Say) -> Fold |
             "`mlprivacy budget ledger` writes it down as it is."
         ) from error
     return fold
+
+
+def _parsed(stored: Stored) -> Entry:
+    """The entry. Raises ChainError when it is missing or is none."""
+    if stored.spec is None:
+        raise ChainError(stored.name, "it is missing")
+    return parse_entry(stored.name, stored.spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from mlprivacy.budget.curves import Curve, capacity, effective_delta, fits
 from mlprivacy.budget.ledger.blocks import BlockError, Cut, Ranges
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.units import from_units
-from mlprivacy.budget.left import Block, Left, sentence, share_of, what_is_left
+from mlprivacy.budget.left import Block, Left, sentence, what_is_left
 from mlprivacy.budget.orders import DEFAULT_ORDERS, Orders, check_orders
 from mlprivacy.cli.budgets.model import Budget
 from mlprivacy.policy.durations import parse_duration
@@ -31,12 +31,16 @@ _ARRIVALS: Final = "Jobs that ask for a block unlock it bit by bit; how much is 
 
 @dataclass(frozen=True)
 class Room:
-    """What a job finds in ``blocks`` blocks. ``exact`` tells a ledger from a guess; ``notes`` are sentences."""
+    """What a job finds in ``blocks`` blocks. ``exact`` tells a ledger from a guess; ``notes`` are sentences.
+
+    ``stops`` are the blocks of ``left.never``, at the orders of the budget where it is exact.
+    """
 
     left: Left
     blocks: int
     exact: bool
     notes: tuple[str, ...] = ()
+    stops: tuple[Block, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -74,11 +78,6 @@ def capacity_of(budget: Budget) -> tuple[Orders, Curve]:
     return orders, capacity(orders, promise.epsilon, effective_delta(orders, promise.epsilon, promise.delta))
 
 
-def share_in(budget: Budget, demand: Curve) -> float:
-    """The share of a whole block that a demand takes, at its cheapest order."""
-    return share_of(demand, capacity_of(budget)[1])
-
-
 def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()) -> Room:
     """What a job that takes this share of a block finds, from the status: the fullest blocks are what stops it.
 
@@ -101,7 +100,9 @@ def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()
     count = budget.count("open") or len(blocks)
     held = {use.name: use.reserved / 100 for use in budget.open_blocks}
     may = bool(left.never) and all(found[name] - held.get(name, 0.0) + share <= 1 for name in left.never)
-    return Room(left, len(names) or count, exact=False, notes=(*((_HELD,) if may else ()), _GUESS, *unlock.notes))
+    stops = tuple(block for block in blocks if block.name in left.never)
+    notes = (*((_HELD,) if may else ()), _GUESS, *unlock.notes)
+    return Room(left, len(names) or count, exact=False, notes=notes, stops=stops)
 
 
 def exact(state: State, spec: Mapping[str, Any], demand: Curve, now: datetime, ranges: Ranges | None = None) -> Room:
@@ -130,9 +131,18 @@ def exact(state: State, spec: Mapping[str, Any], demand: Curve, now: datetime, r
     if not blocks:
         raise ValueError("no block is open yet")
     left = what_is_left(blocks, demand)
-    stops = [int(row) for row, block in zip(rows, blocks, strict=True) if block.name in set(left.never)]
-    may = bool(stops) and all(fits(from_units(table.committed[row].tolist()), demand, room) for row in stops)
-    return Room(left, len(blocks), exact=True, notes=(*((_HELD,) if may else ()), *unlock.notes))
+    never = set(left.never)
+    stops = [(int(row), block) for row, block in zip(rows, blocks, strict=True) if block.name in never]
+    may = bool(stops) and all(fits(from_units(table.committed[row].tolist()), demand, room) for row, _ in stops)
+    notes = (*((_HELD,) if may else ()), *unlock.notes)
+    return Room(left, len(blocks), exact=True, notes=notes, stops=tuple(block for _, block in stops))
+
+
+def at_all_orders(stops: Sequence[Block], room: Curve) -> tuple[Block, ...]:
+    """Blocks of a guess as if the same part were used at every order of the budget."""
+    return tuple(
+        replace(block, consumed=tuple(block.consumed[0] * value for value in room), capacity=room) for block in stops
+    )
 
 
 @dataclass(frozen=True)
