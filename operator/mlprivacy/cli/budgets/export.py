@@ -18,10 +18,10 @@ from mlprivacy.budget.ledger.errors import ChainError
 from mlprivacy.budget.ledger.fold import Fold
 from mlprivacy.budget.ledger.verify import MAX_LINE, Line, read_lines
 from mlprivacy.cli.budgets.entries import Say, entries
-from mlprivacy.cli.budgets.reading import chain_of
+from mlprivacy.cli.budgets.reading import Chain, chain_of, sequences
 from mlprivacy.cli.errors import CliError
 from mlprivacy.kube.client import KubeClient
-from mlprivacy.kube.errors import NotFound
+from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.resources import LEDGERENTRIES
 
 _SAY_EVERY: Final = 1_000
@@ -106,7 +106,7 @@ async def export(client: KubeClient, start: Start, open_file: Opener, say: Say) 
         OSError: when the file can not be written.
     """
     domain = start.head.subject_domain
-    chain = await chain_of(client, domain, start.head.sequence)
+    chain = await _ends(client, domain, start.head.sequence)
     _continues(start.head, chain.first, chain.head)
     if start.head.sequence:
         await _same_end(client, start.head)
@@ -114,6 +114,15 @@ async def export(client: KubeClient, start: Start, open_file: Opener, say: Say) 
     if not chain.head or following > chain.head:
         return Written(0, start.head)
     return await _write(client, start.head, (following, chain.head), open_file, say)
+
+
+async def _ends(client: KubeClient, domain: str, hint: int) -> Chain:
+    """The oldest and the newest entry; by all names where they may be listed: a gap hides nothing behind it."""
+    try:
+        names = await sequences(client, domain)
+    except Forbidden:
+        return await chain_of(client, domain, hint)
+    return Chain(names[0], names[-1]) if names else Chain(0, 0)
 
 
 def _continues(head: Head, first: int, newest: int) -> None:

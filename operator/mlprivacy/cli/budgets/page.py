@@ -49,7 +49,8 @@ def _facts(row: Row) -> Iterator[str]:
         )
         yield from _fact("blocks", f"{counts}; cut by {_cut(budget)}")
     if budget.status.get("reservations") is not None:
-        yield from _fact("held", f"{budget.status['reservations']} reservations by jobs that start or run")
+        held = int(budget.status["reservations"])
+        yield from _fact("held", f"{held} reservation{'' if held == 1 else 's'} by jobs that start or run")
     yield from _fact("ledger", _ledger(row))
 
 
