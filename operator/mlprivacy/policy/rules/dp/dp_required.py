@@ -33,7 +33,7 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
             yield missing(
                 "spec.privacy.epsilon",
                 f"{item.name} allows one job an epsilon of {exact(cap)}, and what this job spends is not known",
-                f"set mechanism to DPSGD and epsilon to {exact(cap)} or less",
+                f"set {'' if privacy.mechanism == 'Event' else 'mechanism to DPSGD and '}epsilon to {exact(cap)} or less",
             )
         elif cap is not None and privacy.epsilon is not None and privacy.epsilon > cap:
             yield breach(
