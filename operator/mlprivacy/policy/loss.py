@@ -95,7 +95,7 @@ class Counted:
 
     Attributes:
         loss: of the job.
-        least_noise: the smallest noise multiplier that keeps the ceiling, where the stated one does not.
+        least_noise: the smallest noise multiplier that keeps the ceiling, where the stated one does not and one does.
         fits: whether an empty block takes it; True without a limit.
         largest: the largest ε, as the job's ceiling, that an empty block takes, where this loss does not fit: 0 when
             none does, None when it is not known.
@@ -156,7 +156,7 @@ def _sampled(key: LossKey, job: Sampled) -> LossOutcome:
         steps=charged.steps,
     )
     _check(loss, key)
-    least = None if promised.within else solve(replace(asked, noise_multiplier=None)).noise_multiplier
+    least = None if promised.within else _known(lambda: solve(replace(asked, noise_multiplier=None)).noise_multiplier)
     if _fits(key, loss.curve):
         return Counted(loss, least)
 

@@ -30,10 +30,11 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     for item in demanding:
         cap = item.spec.differential_privacy.max_epsilon_per_job
         if cap is not None and privacy.epsilon is None:
+            dpsgd = "" if privacy.mechanism == "Event" else "mechanism to DPSGD and "
             yield missing(
                 "spec.privacy.epsilon",
                 f"{item.name} allows one job an epsilon of {exact(cap)}, and what this job spends is not known",
-                f"set mechanism to DPSGD and epsilon to {exact(cap)} or less",
+                f"set {dpsgd}epsilon to {exact(cap)} or less",
             )
         elif cap is not None and privacy.epsilon is not None and privacy.epsilon > cap:
             yield breach(
