@@ -14,6 +14,7 @@ from mlprivacy.budget.ledger.transitions import Open, Promise, Register
 from mlprivacy.budget.ledger.units import capacity_units, decimal
 
 ENTRIES = "ledgerentries.mlprivacy.dev"
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 POLICY = "ledger"
 WRITER = "mlprivacy-controller-0"
 ORDERS = (2.0, 8.0, 32.0)
@@ -52,7 +53,7 @@ class Vault:
         for role in ("admin", "edit", "mlprivacy-privacy-officer", "mlprivacy-data-owner", "mlprivacy-policy-author"):
             self.bind(f"{role}-{mark}", role)
         world.cluster.kubectl(
-            "create", "clusterrole", f"keeper-{mark}", "--verb=*", "--resource=ledgerentries.mlprivacy.dev/*,"
+            "create", "clusterrole", f"keeper-{mark}", "--verb=*", "--resource=ledgerentries.mlprivacy.dev/status,"
             "ledgerentries.mlprivacy.dev",
         )  # fmt: skip
         self.bind(f"keeper-{mark}", f"keeper-{mark}")
@@ -172,12 +173,13 @@ def test_a_name_is_made_once(vault: Vault, world: Any) -> None:
 def test_the_definitions_stay_for_whoever_may_not_weaken(vault: Vault, world: Any) -> None:
     """Deleting one would delete its objects past every policy: for every right on definitions that is not enough."""
     name = f"definer-{uuid.uuid4().hex[:6]}"
-    world.cluster.kubectl(
-        "create", "clusterrole", name, "--verb=*", "--resource=customresourcedefinitions.apiextensions.k8s.io"
-    )
+    world.cluster.kubectl("create", "clusterrole", name, "--verb=*", f"--resource={DEFINITIONS}")
     world.cluster.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", f"--user={name}")
     try:
-        world.eventually(lambda: world.may(name, "delete", "customresourcedefinitions", ""), f"the rights of {name}")
+        world.eventually(
+            lambda: world.may(name, "delete", DEFINITIONS, ""),
+            f"the rights of {name}",
+        )
         for crd in (ENTRIES, "privacybudgets.mlprivacy.dev"):
             world.refused("delete", "crd", crd, by=name, policy="definitions")
             world.refused("label", "crd", crd, "mine=yes", by=name, policy="definitions")
