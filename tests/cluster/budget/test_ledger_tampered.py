@@ -116,10 +116,9 @@ async def test_a_database_that_was_restored_holds_the_domain(own_office: Office,
         database.restore()
         await keeping.keep(desk)  # the one that runs
         assert (keeping.broken(domain) or "").startswith(f"{entry_name(domain, 13)}: it was there and is not any more")
+    name = entry_name(domain, 13)
     wrong = await next_controller(own_office, domain)
-    assert wrong.startswith(
-        f"{entry_name(domain, 13)} was there once and is not any more: the ledger ends with entry 7"
-    )
+    assert wrong.startswith(f"{name} was there once and is not any more: the ledger ends with entry 7")
     # Nor does writing on from there help: the next entry's name was anchored with another hash.
     ledger = own_office.ledger(domain, "who knows of no anchor")
     for number in range(20, 26):
