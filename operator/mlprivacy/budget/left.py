@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mlprivacy.budget.accounting.events import NOISE_MAX, Event
+from mlprivacy.budget.accounting.events import NOISE_MAX, NOISE_MIN, Event
 from mlprivacy.budget.accounting.rdp import curve_of, epsilon_for_people, rounded_up
 from mlprivacy.budget.curves import Curve, fits
 from mlprivacy.budget.orders import Orders
@@ -166,14 +166,25 @@ def largest_grant(
         demand = curve_of(make(sigma), orders)
         return all(fits(block.consumed, demand, block.capacity) for block in blocks)
 
-    low, high = math.log(0.01), math.log(NOISE_MAX)
+    sigma = least_noise(fit)
+    return None if sigma is None else (sigma, epsilon_for_people(make(sigma), delta))
+
+
+def least_noise(fit: Callable[[float], bool], above: float = NOISE_MIN, halvings: int = _HALVINGS) -> float | None:
+    """The least noise multiplier that fits, rounded up at the sixth digit; None when not even 1,000,000 does.
+
+    Args:
+        fit: whether a noise multiplier does; taken to stay true as the noise grows.
+        above: where to begin; less is not tried.
+        halvings: of the range, which bounds the work; fewer find a little more noise than is needed.
+    """
+    low, high = math.log(above), math.log(NOISE_MAX)
     if not fit(NOISE_MAX):
         return None
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         if fit(math.exp(middle)):
             high = middle
         else:
             low = middle
-    sigma = min(rounded_up(math.exp(high)), NOISE_MAX)
-    return sigma, epsilon_for_people(make(sigma), delta)
+    return min(rounded_up(math.exp(high)), NOISE_MAX)

@@ -257,7 +257,7 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ApiError: when the cluster does not answer.
     """
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
-    from mlprivacy.cli.offline import custom_rules  # noqa: PLC0415
+    from mlprivacy.cli.offline import custom_rules, with_losses  # noqa: PLC0415
     from mlprivacy.kube.custom import with_outcomes  # noqa: PLC0415
     from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
@@ -268,7 +268,8 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     if known.unread:
         return Explanation(what, None, raw=raw, unread=known.unread)
     with custom_rules() as custom:
-        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
+        facts = with_losses(raw, select_facts(raw, known.lookup, datetime.now(UTC)))
+        facts = await with_outcomes(raw, facts, custom)
     decision = evaluate(raw, facts)
     kinds = {dependency.kind for dependency in decision.dependencies}
     if unread := tuple(sentence for kind, sentence in known.unread_of.items() if kind in kinds):
