@@ -140,8 +140,8 @@ def test_an_exception_says_whether_it_counts_and_why() -> None:
 def test_what_a_job_takes_of_privacy_budgets_is_told() -> None:
     use = {
         "subjectDomain": "clinic-patients", "budget": "patients", "state": "Waiting", "attempt": 1, "blocks": 12,
-        "epsilon": 2.5, "delta": 1e-8, "sharePercent": 3.7, "noiseMultiplier": 1.1, "samplingRate": 0.004,
-        "steps": 2500,
+        "epsilon": 2.5, "delta": 1e-8, "sharePercent": 3.7, "noiseMultiplier": 1.1,
+        "samplingRate": 0.004, "steps": 2500,
     }  # fmt: skip
     waits = {"type": "BudgetReserved", "status": "False", "reason": "BudgetLocked", "message": "2026-W10 opens."}
     job = held(budgets=[use], conditions=[waits])
