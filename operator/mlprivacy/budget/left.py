@@ -110,17 +110,20 @@ def what_is_left(blocks: Sequence[Block], demand: Curve) -> Left:
 
 def sentence(left: Left, blocks: int) -> str:
     """What people read: "Uses 8 % of each block, 12 such jobs fit. It would be granted now." """
+    return f"{uses(left, blocks)} {_when(left)}"
+
+
+def uses(left: Left, blocks: int) -> str:
+    """What it takes of a block and how often: "Uses 8 % of each block, 12 such jobs fit." """
     each = "the block" if blocks == 1 else "each block"
     percent = left.share * 100
     if math.isinf(left.share):
-        uses = f"Uses more than any share of {each}: no order of the budget bounds it."
-    elif left.share > 1:
-        uses = f"Needs more than {'a whole block' if blocks > 1 else 'the whole block'}."
-    else:
-        shown = f"{percent:.2g}" if percent < 10 else f"{math.ceil(percent)}"
-        fit = {0: "no such job fits", 1: "1 such job fits"}.get(left.jobs, f"{left.jobs} such jobs fit")
-        uses = f"Uses {shown} % of {each}, {fit}."
-    return f"{uses} {_when(left)}"
+        return f"Uses more than any share of {each}: no order of the budget bounds it."
+    if left.share > 1:
+        return f"Needs more than {'a whole block' if blocks > 1 else 'the whole block'}."
+    shown = f"{percent:.2g}" if percent < 10 else f"{math.ceil(percent)}"
+    fit = {0: "no such job fits", 1: "1 such job fits"}.get(left.jobs, f"{left.jobs} such jobs fit")
+    return f"Uses {shown} % of {each}, {fit}."
 
 
 def _when(left: Left) -> str:

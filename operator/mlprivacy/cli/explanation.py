@@ -170,6 +170,7 @@ class Explanation:
 
     def _status_lines(self) -> Iterator[str]:
         yield from condition_lines(self.status)
+        yield from _budget_lines(self.status)
         rendered = self.status.get("rendered")
         if isinstance(rendered, list) and rendered:
             yield ""
@@ -198,6 +199,19 @@ def condition_lines(status: Mapping[str, Any]) -> Iterator[str]:
         message = str(condition.get("message", ""))
         first = told.setdefault(message, type_)
         yield from style.paragraph(message if first == type_ else f"as {first} says", "      ")
+
+
+def _budget_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    """What the job takes of privacy budgets; the condition BudgetReserved says what it waits for."""
+    if not status.get("budgets"):
+        return
+    from mlprivacy.cli.budgets.jobs import use_lines  # noqa: PLC0415 - most jobs use none
+    from mlprivacy.cli.budgets.model import uses_of  # noqa: PLC0415
+
+    yield ""
+    yield "Privacy budgets"
+    for use in uses_of(status):
+        yield from use_lines(use)
 
 
 def _obligations(decision: Decision) -> Iterator[str]:

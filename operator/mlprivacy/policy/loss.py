@@ -179,6 +179,39 @@ def _sampled(key: LossKey, job: Sampled) -> LossOutcome:
     return Counted(loss, least, fits=False, largest=_known(largest))
 
 
+def largest_within(key: LossKey, fit: Callable[[Curve], bool]) -> float | None:
+    """The largest ε, as the job's ceiling, whose loss is taken by what there is. Takes seconds at most.
+
+    Args:
+        key: of the job; only a sampled mechanism has noise that can be chosen.
+        fit: whether a curve at the key's orders is taken; taken to stay true as the noise grows.
+
+    Returns:
+        0 when no noise is enough, None when it is not known.
+    """
+    job = key.mechanism
+    if not isinstance(job, Sampled):
+        return None
+
+    def at(sigma: float, rows: int) -> Event:
+        asked = Question(
+            records=job.records,
+            batch_size=job.batch_size,
+            epochs=Fraction(job.epochs),
+            noise_multiplier=sigma,
+            delta=key.delta,
+            rows_per_unit=rows,
+            trials=key.trials,
+        )
+        return solve(asked).event
+
+    def largest() -> float:
+        fitting = least_noise(lambda sigma: fit(curve_of(at(sigma, key.rows), key.orders)), halvings=HALVINGS)
+        return 0.0 if fitting is None else min(EPSILON_MAX, epsilon_for_people(at(fitting, job.rows), key.delta))
+
+    return _known(largest)
+
+
 def _known(find: Callable[[], float]) -> float | None:
     """What is found, or None: a remedy without a number is better than none."""
     try:
