@@ -26,7 +26,6 @@ from mlprivacy.kube.errors import Conflict
 GROUP = "/apis/kueue.x-k8s.io"
 KEY = JobKey("TrainingJob", "research", "diagnosis")
 JOB = training_job()
-UID = JOB["metadata"]["uid"]
 QUEUED = {**JOB, "metadata": {**JOB["metadata"], "labels": {"kueue.x-k8s.io/queue-name": "team"}}}
 ALLOWED = decide(JOB)
 START = Plan(Step.START, Phase.STARTING, 1, Reason.PROGRESSING)
@@ -107,7 +106,7 @@ class Desk:
 
     async def seen(self, look: Any) -> None:
         async with asyncio.timeout(5):
-            while not look():
+            while not look():  # noqa: ASYNC110 - what is awaited is a watch
                 await asyncio.sleep(0.01)
 
     def stored(self) -> dict[str, Any]:
