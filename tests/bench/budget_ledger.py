@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 
@@ -47,25 +49,34 @@ EPSILON, DELTA = 1000.0, 1e-8  # the largest that a budget may have, so that not
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def export(path: Path) -> None:
-    """Write a ledger of STEPS steps."""
-    random = Random(6)  # noqa: S311 - jobs of a benchmark
-    curves = [to_units(scale(sampled_gaussian(DEFAULT_ORDERS, 0.001, sigma / 10), 10)) for sigma in range(10, 30)]
+def founding() -> list[Transition]:
+    """What the ledger begins with: a promise, and BLOCKS blocks."""
     orders = tuple(decimal(order) for order in DEFAULT_ORDERS)
     room = capacity_units(DEFAULT_ORDERS, EPSILON, DELTA)
     cut = Cut("SubjectCohort", "Day")
     promise = Promise(1, orders, decimal(EPSILON), decimal(DELTA), "User", "AddOrRemoveOne", cut, room)
-    steps: list[Transition] = [promise, Open((Range(0, BLOCKS - 1),))]
-    for number in range((STEPS - len(steps)) // 3 + 1):
+    return [promise, Open((Range(0, BLOCKS - 1),))]
+
+
+def jobs_of(random: Random) -> Iterator[Transition]:
+    """The steps of jobs without end: each reserves, is bound and commits."""
+    curves = [to_units(scale(sampled_gaussian(DEFAULT_ORDERS, 0.001, sigma / 10), 10)) for sigma in range(10, 30)]
+    for number in count():
         uid, pod = f"0b1c0b1e-5a3c-4c8e-9f63-{number:012}", f"7d7c0c3a-1111-4c8e-9f63-{number:012}"
         width = random.choice((1, 7, 30, 90, 365))
         first = random.randrange(BLOCKS - width)
         job = Job(f"team-{number % 4}", f"job-{number}", uid)
-        steps.append(Reserve(job, 1, (Range(first, first + width - 1),), random.choice(curves), Assurance.INSTRUMENTED))
-        steps += [Bind(uid, 1, pod), Commit(uid, 1, "Unknown", pod)]
+        yield Reserve(job, 1, (Range(first, first + width - 1),), random.choice(curves), Assurance.INSTRUMENTED)
+        yield Bind(uid, 1, pod)
+        yield Commit(uid, 1, "Unknown", pod)
+
+
+def export(path: Path) -> None:
+    """Write a ledger of STEPS steps."""
+    steps = chain(founding(), jobs_of(Random(6)))  # noqa: S311 - jobs of a benchmark
     head = Head.none("clinic-patients")
     with path.open("wb") as file:
-        for number, step in enumerate(steps[:STEPS]):
+        for number, step in enumerate(islice(steps, STEPS)):
             entry = link(head, [step], stamp(START + timedelta(seconds=30 * number)), "controller")
             head = entry.head
             file.write(export_line(entry) + b"\n")

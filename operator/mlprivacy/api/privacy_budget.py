@@ -10,6 +10,7 @@ from mlprivacy.api.base import (
     ApiModel,
     Assurance,
     BasicStatus,
+    CalendarDate,
     DateTime,
     DnsLabel,
     Duration,
@@ -63,7 +64,22 @@ class Blocks(ApiModel):
         ),
     ]
 
+    since: Annotated[
+        CalendarDate | None,
+        Field(
+            default=None,
+            description="since is a day of the first block, YYYY-MM-DD, which also holds all that is older; the day on "
+            "which the budget is first seen when left out. For SubjectCohort and IngestionTime.",
+        ),
+    ]
+
     object_rules: ClassVar = (
+        Rule(
+            "self.by != 'Subject' || !has(self.since)",
+            "blocks by Subject have no time; leave since out",
+            lambda self: self.by != "Subject" or self.since is None,
+            ".since",
+        ),
         Rule(
             "(self.by == 'Subject') != has(self.period)",
             "set period for SubjectCohort and IngestionTime, and leave it out for Subject",
@@ -105,6 +121,24 @@ class Unlocking(ApiModel):
     )
 
 
+class Preference(ApiModel):
+    """How jobs of one namespace stand among the waiting ones. The owner of the budget says so, not the jobs."""
+
+    namespace: Annotated[DnsLabel, Field(description="namespace of the jobs; exact.")]
+    priority: Annotated[
+        Integer, Field(default=0, ge=-1000, le=1000, description="priority: jobs of a higher one are tried first.")
+    ]
+    weight: Annotated[
+        Number,
+        Field(
+            default=1.0,
+            gt=0,
+            le=1000,
+            description="weight of a job, for DPF and DPack: one of weight 2 is worth two of weight 1.",
+        ),
+    ]
+
+
 class Scheduling(ApiModel):
     """Which waiting job gets budget next."""
 
@@ -136,6 +170,12 @@ class Scheduling(ApiModel):
     timeout: Annotated[
         Duration | None,
         Field(default=None, description="timeout after which a job that waits is refused; left out, it waits on."),
+    ]
+
+    preferences: Annotated[
+        tuple[Preference, ...],
+        Field(default=(), max_length=64, description="preferences among namespaces; none: all are equal."),
+        keyed_by("namespace"),
     ]
 
     object_rules: ClassVar = (

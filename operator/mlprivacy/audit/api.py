@@ -4,6 +4,7 @@ POST /v1/records      a JSON list of events; answers {"receipts": [...]} once th
 GET  /v1/heads        the head of every chain
 GET  /v1/records      ?writer=&from= one chain as stored, JSON lines
 GET  /v1/pods         ?silent=SECONDS what the puller last heard of each governed pod not heard for so long
+     /v1/ledgers      heads and exports of the privacy budgets' ledgers: audit/ledgerapi.py
 """
 
 import asyncio
@@ -18,6 +19,9 @@ from aiohttp import web
 
 from mlprivacy.audit.chain import LogError
 from mlprivacy.audit.client import MAX_BATCH, MAX_BODY
+from mlprivacy.audit.ledgerapi import LedgerAPI
+from mlprivacy.audit.ledgerexports import LedgerExports
+from mlprivacy.audit.ledgerheads import LedgerHeads
 from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.metrics import CollectorMetrics
 from mlprivacy.audit.record import Event, RecordError, check_writer
@@ -30,10 +34,10 @@ PodReport = Callable[[float], list[dict[str, object]]]
 
 
 class RecordAPI:
-    """The routes. ``own`` is the collector's own chain, which no client may write.
+    """The routes. ``own`` are the collector's own chains, which no client may write.
 
     ``writers``: common names that may write (None: all that the client CA signed and are well formed); ``readers``:
-    names that may export every chain. Everyone may export its own.
+    names that may export every chain. Everyone may export its own. ``keepers``: names that may write ledgers.
     """
 
     def __init__(
@@ -41,10 +45,13 @@ class RecordAPI:
         log: AuditLog,
         metrics: CollectorMetrics,
         *,
-        own: str,
+        own: Collection[str],
         writers: Collection[str] | None,
         readers: Collection[str],
         pods: PodReport,
+        heads: LedgerHeads,
+        exports: LedgerExports,
+        keepers: Collection[str],
     ) -> None:
         self._log = log
         self._metrics = metrics
@@ -52,6 +59,7 @@ class RecordAPI:
         self._writers = writers
         self._readers = readers
         self._pods = pods
+        self._ledgers = LedgerAPI(heads, exports, client=self._client, keepers=keepers, readers=readers)
 
     def application(self) -> web.Application:
         """The aiohttp application. Unknown paths are 404, its own errors a bare 500."""
@@ -60,6 +68,7 @@ class RecordAPI:
         app.router.add_get("/v1/records", self._export)
         app.router.add_get("/v1/heads", self._heads)
         app.router.add_get("/v1/pods", self._pod_report)
+        self._ledgers.add_to(app.router)
         return app
 
     @web.middleware
@@ -92,7 +101,7 @@ class RecordAPI:
 
     async def _append(self, request: web.Request) -> web.StreamResponse:
         writer = self._client(request)
-        if writer == self._own or (self._writers is not None and writer not in self._writers):
+        if writer in self._own or (self._writers is not None and writer not in self._writers):
             raise web.HTTPForbidden(reason=f"The client {writer!r} may not write audit records here.")
         events = _events(await request.read())
         receipts = await self._log.append(writer, events)

@@ -3,9 +3,9 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import orjson
@@ -33,6 +33,10 @@ class CollectorError(Exception):
 
 class CollectorRefused(CollectorError):
     """The collector refused the records (4xx); sending them again does not help."""
+
+
+class CollectorConflict(CollectorRefused):
+    """What was sent contradicts what the collector knows (409)."""
 
 
 class CollectorUnavailable(CollectorError):
@@ -75,12 +79,12 @@ class CollectorClient:
         """
         receipts: list[Receipt] = []
         for body, ids in _batches(events):
-            receipts.extend(_receipts(await self._send("POST", "/v1/records", body), ids))
+            receipts.extend(_receipts(await self.send("POST", "/v1/records", body), ids))
         return receipts
 
     async def heads(self) -> dict[str, Head]:
         """The durable head of every chain, by writer. Raises as receipt()."""
-        found = await self._send("GET", "/v1/heads", None)
+        found = await self.send("GET", "/v1/heads", None)
         try:
             heads = [Head(str(item["writer"]), int(item["seq"]), str(item["hash"])) for item in found["heads"]]
         except (TypeError, KeyError, ValueError) as error:
@@ -89,7 +93,7 @@ class CollectorClient:
 
     async def silent_pods(self, seconds: int) -> list[PodHeard]:
         """The governed pods whose sidecar was not heard for so long. Raises as receipt()."""
-        answer = await self._send("GET", f"/v1/pods?silent={seconds}", None)
+        answer = await self.send("GET", f"/v1/pods?silent={seconds}", None)
         try:
             return [
                 PodHeard(
@@ -103,12 +107,15 @@ class CollectorClient:
         except (TypeError, KeyError, ValueError) as error:
             raise CollectorUnavailable("The collector's report of pods is not in its own format.") from error
 
-    async def lines(self, writer: str, start: int = 1) -> AsyncIterator[bytes]:
+    def lines(self, writer: str, start: int = 1) -> AsyncIterator[bytes]:
         """The lines of a chain from record ``start``, as stored, for ``mlprivacy verify``. Not retried."""
-        parameters = {"writer": writer, "from": str(start)}
+        return self.stream("/v1/records", {"writer": writer, "from": str(start)})
+
+    async def stream(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The lines of an answer of any length. Not retried. Raises as receipt()."""
         try:
             async with self._open().get(
-                f"{self._url}/v1/records", params=parameters, timeout=aiohttp.ClientTimeout(sock_read=30)
+                self._url + path, params=parameters, timeout=aiohttp.ClientTimeout(sock_read=30)
             ) as response:
                 if response.status != 200:
                     raise CollectorRefused(await _sentence(response))
@@ -130,7 +137,8 @@ class CollectorClient:
         reason = str(error) or type(error).__name__
         return f"The collector at {self._url} gave no receipt: {reason}. Nothing governed starts until it does."
 
-    async def _send(self, method: str, path: str, body: bytes | None) -> dict[str, list[dict[str, str | int]]]:
+    async def send(self, method: str, path: str, body: bytes | None) -> Any:
+        """The answer's JSON, after as many tries as it takes within the bounds. Raises as receipt()."""
         why: BaseException | str = "no attempt was made"
         for attempt in range(self._attempts):
             if attempt:
@@ -140,10 +148,11 @@ class CollectorClient:
                     method, self._url + path, data=body, headers={"Content-Type": "application/json"}
                 ) as response:
                     if response.status == 200:
-                        return orjson.loads(await response.read())  # type: ignore[no-any-return]
+                        return orjson.loads(await response.read())
                     why = await _sentence(response)
                     if 400 <= response.status < 500 and response.status not in (408, 429):
-                        raise CollectorRefused(f"The collector refused the records: {why}")
+                        refused = CollectorConflict if response.status == 409 else CollectorRefused
+                        raise refused(f"The collector refused the records: {why}")
             except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
                 why = error
         raise CollectorUnavailable(self._away(why))

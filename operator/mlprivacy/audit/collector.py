@@ -15,9 +15,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from mlprivacy.audit import ledgerheads
 from mlprivacy.audit.api import RecordAPI
 from mlprivacy.audit.canary import Canary, alive
 from mlprivacy.audit.chain import SEGMENT_BYTES
+from mlprivacy.audit.ledgerexports import LedgerExports
+from mlprivacy.audit.ledgerheads import LedgerHeads
 from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.metrics import CollectorMetrics
 from mlprivacy.audit.podkeys import FOLDER, PodKeys
@@ -48,8 +51,8 @@ class CollectorConfig:
     (the same where empty). ``canary_service`` gives the addresses of its Service besides, None while they are not
     known: no seal is confirmed unless it answers at each of them, with its own proof. ``pods`` gives the governed pods
     now; without it nothing is pulled. ``seal_key`` signs the confirmations and is needed with ``pods``. ``writers``:
-    client names that may write (None: all well-formed ones); ``readers``: client names that may export every chain. A
-    port 0 takes any free one. Times are seconds.
+    client names that may write (None: all well-formed ones); ``readers``: client names that may export every chain;
+    ``keepers``: client names that may anchor and export ledgers. A port 0 takes any free one. Times are seconds.
     """
 
     directory: Path
@@ -66,6 +69,7 @@ class CollectorConfig:
     seal_key: Ed25519PrivateKey | None = None
     writers: Collection[str] | None = None
     readers: Collection[str] = field(default=("auditor", "controller"))
+    keepers: Collection[str] = field(default=("controller",))
     poll: float = 0.25
     heartbeat: float = 10.0
     record_every: float = 60.0
@@ -173,13 +177,19 @@ async def run_collector(
         canary = Canary(config.canary, secrets.token_bytes(32))
         health = _Health(config, metrics, canary.secret)
         puller = _puller(config, log, metrics, health)
+        heads, exports = LedgerHeads(log, config.seal_key), LedgerExports(config.directory)
+        for part in (heads, exports):
+            await asyncio.to_thread(part.load)
         api = RecordAPI(
             log,
             metrics,
-            own=WRITER,
+            own=(WRITER, ledgerheads.WRITER),
             writers=config.writers,
             readers=config.readers,
             pods=puller.report if puller is not None else lambda _: [],
+            heads=heads,
+            exports=exports,
+            keepers=config.keepers,
         )
         async with (
             _site(health.application(), config.health_host, config.health_port, None) as health_port,

@@ -29,6 +29,7 @@ from mlprivacy.kube.resources import (
     OURS,
     PERSISTENTVOLUMECLAIMS,
     POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
     PRIVACYPOLICIES,
     TRAININGJOBS,
     Resource,
@@ -45,7 +46,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OPERATOR_NAMESPACE = "mlprivacy-system"
 INSTALLATION = "mlprivacy-installation"  # the ConfigMap in which the chart writes down what the installation promises
-_SOURCES = (DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS, NAMESPACES)
+_SOURCES = (
+    DATACLASSES,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
+    NAMESPACES,
+)
 
 
 def run(access: Access, work: Callable[[KubeClient], Awaitable[T]]) -> T:

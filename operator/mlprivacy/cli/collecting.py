@@ -32,6 +32,7 @@ from mlprivacy.kube.tls import SecretTLS
 logger = logging.getLogger(__name__)
 
 READERS: Final = ("auditor", "mlprivacy-controller")  # common names that may export every chain
+KEEPERS: Final = ("mlprivacy-controller",)  # common names that may anchor and export ledgers
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _RETRY: Final = 1.0  # seconds between two looks at a Secret that is empty
 _OVER: Final = ("Succeeded", "Failed")
@@ -118,6 +119,7 @@ async def collect(settings: Collecting, stop: asyncio.Event) -> None:
             pods=(lambda: governed_pods(pods, namespaces)) if settings.pull else None,
             seal_key=key,
             readers=READERS,
+            keepers=KEEPERS,
         )
         await run_collector(config, stop)
 

@@ -15,6 +15,7 @@ from mlprivacy.audit.record import Event
 from mlprivacy.controller import metrics
 from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.budgets.office import BUDGET, Office
 from mlprivacy.controller.causes import Causes
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
@@ -27,7 +28,6 @@ from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
 from mlprivacy.controller.kueue.admissioncheck import KINDS as KUEUE_KINDS
 from mlprivacy.controller.kueue.admissioncheck import AdmissionChecks
-from mlprivacy.controller.kueue.asks import Uncharged
 from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.kueue.served import Served
 from mlprivacy.controller.observe import pods_alive
@@ -43,7 +43,8 @@ from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
 from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
-from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore
+from mlprivacy.kube.factstore_changes import REGISTRATIONS, matters
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -88,6 +89,7 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
+        self._office = Office(client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew)
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
         self._kueue = Served(client, self._queue.add, self._queue_all, enabled=config.kueue)
@@ -102,10 +104,11 @@ class Controller:
             reporter=reporter,
             surrounder=surrounder,
             exceptions=self._exceptions,
+            gate=self._office.gate,
             queueing=Queueing(
                 served=self._kueue,
                 client=client,
-                asks=config.asks or Uncharged(),
+                asks=config.asks or self._office.gate,
                 template=surrounder.template,
                 alive=lambda key, uid: pods_alive(children, key, uid),
                 announcer=self._announcer,
@@ -147,6 +150,7 @@ class Controller:
         await self._facts.wait_synced()
         await self._children.wait_synced()
         await self._sweep.served()
+        await self._office.begin()
         if self._reports is not None:
             await self._reports.begin()
         await self._kueue.begin()
@@ -157,6 +161,7 @@ class Controller:
         beside = [
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
+            asyncio.create_task(self._office.run(), name="budgets"),
         ]
         if self._config.kueue:
             beside.append(asyncio.create_task(self._kueue.run(), name="kueue"))
@@ -188,6 +193,8 @@ class Controller:
             elif key.kind == PACKS:
                 self._packs.look(key.name)
                 after = None
+            elif key.kind == BUDGET:
+                after = await self._office.budgets.reconcile(key)
             elif key.kind == EXCEPTION:
                 after = await self._exceptions.reconcile(key)
             elif key.kind in KUEUE_KINDS:
@@ -249,14 +256,21 @@ class Controller:
         if owner is not None:
             self._queue.add(owner)
 
+    def _spend_anew(self, budget: str) -> None:
+        """A budget holds its blocks to something else than before."""
+        for key in self._index.resting_on([Dependency(BUDGET, "", budget)]):
+            self._queue.add(key)
+
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
         if (event := gone_event(old, new)) is not None:
             self._record(event)
-        # A register, a network or a node is no object of ours: nothing is written on it.
-        if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
+        # A register, a network or a node is no object of ours, and registrations are no object: nothing is written.
+        if changed.kind not in (ATTESTATIONS, REGISTRATIONS) and changed.kind not in FABRIC_KINDS:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
+        for key in self._office.concerned(changed, old, new):
+            self._queue.add(key)
         jobs = self._affected.jobs(changed, old, new)
         self._causes.note(jobs, changed)
         inputs = self._affected.inputs(changed, old, new)

@@ -43,6 +43,7 @@ class Phase(StrEnum):
 
     REFUSED = "refused"
     HELD = "held"
+    WAITING = "waiting"  # it is allowed, and waits for privacy budget or for its turn in a queue
     STOPPED = "stopped"
     STARTING = "starting"
     UNSEALED = "unsealed"  # its pod does not get past the seal probe, so nothing of the user's runs; it is tried again

@@ -36,8 +36,9 @@ Tri = tuple[ConditionStatus, Reason, str]
 class Outcome:
     """What came of a reconcile, for the status.
 
-    ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``queue`` is the condition
-    Queued, None for a job in no queue; ``stalled`` says that nothing will change without people.
+    ``budget`` is the BudgetReserved condition and ``budgets`` the lines of the status about it; None and nothing for
+    what is never charged. ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``queue``
+    is the condition Queued, None for a job in no queue; ``stalled`` says that nothing will change without people.
     """
 
     phase: Phase
@@ -51,6 +52,8 @@ class Outcome:
     rendered: tuple[tuple[str, str], ...] = ()
     simulated: bool = False
     stalled: bool = False
+    budget: Tri | None = None
+    budgets: tuple[dict[str, Any], ...] = ()
     queue: Tri | None = None
 
 
@@ -93,6 +96,7 @@ def job_status(
         },
         "exceptions": list(decision.exceptions[:EXCEPTIONS_SHOWN]) if decision.verdict is Verdict.ALLOW else [],
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
+        "budgets": list(outcome.budgets),
         "attempt": outcome.attempt or None,
         "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
         "receipt": bounded(outcome.receipt, 128) if outcome.receipt else None,
@@ -137,6 +141,8 @@ def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]
         C.RESOLVED_REFS: _resolved(decision),
         C.CONTROLS_READY: outcome.controls or ("False", Reason.CONTROLS_PENDING, "nothing is rendered"),
     }
+    if outcome.budget is not None:
+        found[C.BUDGET_RESERVED] = outcome.budget
     if training:
         found[C.DATA_READY] = (
             "False",
@@ -223,6 +229,8 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
             return "False", Reason.REFUSED, _sentences(decision)
         case Phase.HELD:
             return "Unknown", outcome.reason, _sentences(decision)
+        case Phase.WAITING:
+            return "False" if outcome.stalled else "Unknown", outcome.reason, outcome.message
         case Phase.STOPPED:
             return "False", outcome.reason, outcome.message or _stop_sentence(decision, outcome)
         case Phase.FAILED | Phase.UNSEALED:
@@ -247,6 +255,8 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)
+    if outcome.phase is Phase.WAITING:
+        return "False", Reason.PROGRESSING, f"it starts by itself once this is over: {outcome.message}"
     if outcome.phase is Phase.HELD:
         return "False", Reason.PROGRESSING, "it is looked at again as soon as what it waits for changes"
     if outcome.phase is Phase.STARTING and outcome.reason in WAITS:

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Self
 
 import orjson
@@ -125,6 +127,14 @@ class KubeClient:
     def namespace(self) -> str | None:
         """The namespace of the kubeconfig's context, None where it has none."""
         return self._transport.namespace
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The API server's clock when it gave its newest answer, to the second; None where that said nothing of it."""
+        try:
+            return parsedate_to_datetime(self._transport.date or "")
+        except ValueError:
+            return None
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Transport:
         """Must be called inside a running loop; `request_seconds` bounds each attempt."""
         self._credentials = credentials
         self._warnings = WarningLog()
+        self.date: str | None = None  # of the newest answer, by the server's clock, as HTTP writes it
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._timeout = aiohttp.ClientTimeout(total=request_seconds, sock_connect=min(CONNECT_SECONDS, request_seconds))
         self._session = aiohttp.ClientSession(
@@ -103,6 +104,7 @@ class Transport:
                 wait = None if isinstance(error, TimeoutError) else self._pause(attempt)
             else:
                 metrics.REQUESTS.labels(call.method, call.label, str(response.status)).inc()
+                self.date = response.headers.get("Date")
                 self._warnings.record(response.headers.getall("Warning", ()), f"{call.method} {call.path}")
                 if response.status < 300:
                     return data

@@ -66,7 +66,8 @@ class FakeApi:
         self.version += 1
         name = path.rsplit("/", 1)[1]
         parts = path.split("/")
-        metadata = {"name": name, "uid": f"uid-{self.version}", **obj.get("metadata", {})}
+        created = "2026-03-14T12:00:00Z"
+        metadata = {"name": name, "uid": f"uid-{self.version}", "creationTimestamp": created, **obj.get("metadata", {})}
         if "namespaces" in parts[:-1] and parts[-2] != "namespaces":
             metadata["namespace"] = parts[parts.index("namespaces") + 1]
         if path in self.objects:
@@ -159,7 +160,7 @@ class FakeApi:
     async def _write(self, method: str, path: str, body: object, content_type: str) -> web.Response:
         stored = self.objects.get(path)
         if stored is None and content_type != "application/apply-patch+yaml":
-            return self._error(404, "NotFound", f"{path} not found")
+            return self._error(404, "NotFound", f"{path} not found", {"name": path.rsplit("/", 1)[1]})
         if method == "DELETE":
             await self.remove(path)
             return web.json_response({"kind": "Status", "status": "Success"})
@@ -217,10 +218,21 @@ class FakeApi:
             and path.split("/")[-2] == collection[1]
         )
         selector = request.query.get("fieldSelector", "")
-        return inside and (not selector or selector == f"metadata.name={path.rsplit('/', 1)[1]}")
+        return inside and (not selector or _selected(self.objects.get(path, {}), path, selector))
 
-    def _error(self, code: int, reason: str, message: str) -> web.Response:
-        return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": message}, status=code)
+    def _error(self, code: int, reason: str, message: str, details: dict | None = None) -> web.Response:
+        status = {"kind": "Status", "code": code, "reason": reason, "message": message, "details": details or {}}
+        return web.json_response(status, status=code)
+
+
+def _selected(obj: dict, path: str, selector: str) -> bool:
+    field, _, wanted = selector.partition("=")
+    if field == "metadata.name":
+        return path.rsplit("/", 1)[1] == wanted
+    part = obj
+    for key in field.split("."):
+        part = part.get(key, {})
+    return part == wanted
 
 
 def _line(event: dict) -> bytes:

@@ -15,7 +15,8 @@ from mlprivacy.budget.ledger.checks import Terms, check, known_as
 from mlprivacy.budget.ledger.entry import Entry, entry_name, link, parse_entry, stamp
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.fold import Fold
-from mlprivacy.budget.ledger.transitions import Transition
+from mlprivacy.budget.ledger.state import State
+from mlprivacy.budget.ledger.transitions import Checkpoint, Transition
 
 AWAY: Final = timedelta(seconds=60)  # without contact for longer, the head is read before anything is written
 TRIES: Final = 64  # lost races in a row, each of which another writer won
@@ -96,6 +97,11 @@ class Ledger:
             await self._walk()
         self._contact = self._clock()
 
+    async def current(self) -> None:
+        """Know what others wrote, when that was asked last more than AWAY ago. Raises ChainError as `refresh` does."""
+        if self._contact is None or not timedelta(0) <= self._clock() - self._contact <= AWAY:
+            await self.refresh()
+
     async def append(self, transitions: Sequence[Transition], terms: Terms | None = None) -> Appended:
         """Write the steps that are not in the chain yet, in one entry: all of them, or none.
 
@@ -106,8 +112,7 @@ class Ledger:
             ChainError: when the chain is broken; nothing is written until people have looked.
             Contended: when other writers won TRIES times in a row.
         """
-        if self._contact is None or not timedelta(0) <= self._clock() - self._contact <= AWAY:
-            await self.refresh()
+        await self.current()
         for _ in range(TRIES):
             try:
                 new = self._allowed(transitions, terms)
@@ -136,7 +141,7 @@ class Ledger:
                 entry_name(self.fold.subject_domain, self.fold.first - 1),
                 "it is missing, and no checkpoint stands for the entries before; bring them back from an export",
             )
-        new = [one for one in transitions if known_as(state, one) is None]
+        new = [one for one in transitions if not self._known(state, one)]
         if len(new) == 1:
             self.fold.check(new[0], terms)
             return new
@@ -148,6 +153,12 @@ class Ledger:
                 state.apply(one, self.fold.head.sequence + 1)
                 kept.append(one)
         return kept
+
+    def _known(self, state: State, transition: Transition) -> bool:
+        """The step is in the chain. Of a checkpoint the state tells nothing: what it says changes nothing."""
+        if isinstance(transition, Checkpoint):
+            return self.fold.has_part(transition)
+        return known_as(state, transition) is not None
 
     async def _walk(self) -> bool:
         """Take what others wrote, entry by entry. Returns whether there was any."""

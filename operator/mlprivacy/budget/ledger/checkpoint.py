@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlprivacy.api.ledger_entry import MAX_STATE
 from mlprivacy.budget.ledger.blocks import Range
-from mlprivacy.budget.ledger.entry import Entry, Head, moment_of
+from mlprivacy.budget.ledger.entry import Head, moment_of
 from mlprivacy.budget.ledger.state import REMEMBER, Reservation, Settled, State, TaintMark
 from mlprivacy.budget.ledger.table import NEVER
 from mlprivacy.budget.ledger.transitions import (
@@ -238,8 +238,21 @@ class Complete:
     last: int
 
 
+class Stored(Protocol):
+    """What pruning needs to know of an entry."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def time(self) -> str: ...
+
+
 def prunable(
-    entries: Iterable[tuple[Entry, datetime]], checkpoint: Complete | None, exported: Head | None, now: datetime
+    entries: Iterable[tuple[Stored, datetime]], checkpoint: Complete | None, exported: Head | None, now: datetime
 ) -> list[str]:
     """Names of the entries that may be deleted, oldest first; delete them in this order, so that no gap arises.
 
@@ -270,5 +283,5 @@ def prunable(
     return names
 
 
-def _youngest(entry: Entry, created: datetime) -> datetime:
+def _youngest(entry: Stored, created: datetime) -> datetime:
     return max(moment_of(entry.time), created)

@@ -65,6 +65,21 @@ class Fold:
         """The hashes of all entries that were taken, by sequence."""
         return {self.first + index: value.hex() for index, value in enumerate(self._hashes)}
 
+    def forget(self, before: int) -> None:
+        """Forget the hashes of entries before ``before``, which were pruned; never that of the head."""
+        count = min(before - self.first, len(self._hashes) - 1)
+        if count > 0:
+            del self._hashes[:count]
+            self.first += count
+
+    def has_part(self, part: Checkpoint) -> bool:
+        """Whether this part of a checkpoint was taken, as one of the newest whole checkpoint or of the one begun."""
+        if (done := self.checkpoint) is not None and part.through == done.through:
+            return part.parts == done.last - done.through
+        series = self._series
+        begun = series is not None and (series.through, series.parts) == (part.through, part.parts)
+        return begun and series is not None and series.texts[part.part - 1 : part.part] == [part.state]
+
     def take(self, entry: Entry) -> None:
         """Go on by one entry.
 

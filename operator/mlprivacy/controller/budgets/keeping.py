@@ -1,0 +1,263 @@
+"""Keeps the ledgers: compares them with what the collector saw, anchors their heads, makes checkpoints, exports entries
+and prunes those that are exported and stand in a checkpoint.
+
+Every step can be cut off at any point and is taken up again by whoever comes next: what is done is asked of the
+collector and of the cluster each time, and never remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from mlprivacy.audit.client import CollectorConflict, CollectorError
+from mlprivacy.audit.ledgerclient import Kept
+from mlprivacy.budget.ledger.append import Contended, Ledger
+from mlprivacy.budget.ledger.checkpoint import parts_of, prunable
+from mlprivacy.budget.ledger.entry import Head, entry_name
+from mlprivacy.budget.ledger.errors import ChainError, Refused
+from mlprivacy.controller.budgets.anchoring import PAUSE, Anchoring
+from mlprivacy.controller.budgets.housekeeping import (
+    CHECKPOINT_EVERY,
+    checkpoint_due,
+    contradicted,
+    to_export,
+    wrong_in,
+)
+from mlprivacy.kube.errors import ApiError, Conflict
+from mlprivacy.kube.ledgerlog import StoredEntry
+
+logger = logging.getLogger(__name__)
+EVERY: Final = 600.0  # seconds between two rounds
+
+
+class Books(Protocol):
+    """One domain's ledger, and the lock under which it is used."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def lock(self) -> asyncio.Lock: ...
+
+
+class Store(Protocol):
+    """Where entries are: ApiLedgerLog."""
+
+    async def stored(self, subject_domain: str) -> Sequence[StoredEntry]: ...
+    async def delete(self, name: str, uid: str | None = None) -> bool: ...
+    async def domains(self) -> set[str]: ...
+    def now(self) -> datetime | None: ...
+
+
+class Witness(Protocol):
+    """Who saw the ledgers from outside the cluster's database: LedgerClient."""
+
+    async def all(self) -> dict[str, Kept]: ...
+    async def known(self, domain: str) -> Kept: ...
+    async def anchor(self, head: Head) -> Kept: ...
+    async def export(self, domain: str, lines: Iterable[bytes]) -> Kept | None: ...
+
+
+class Keeping:
+    """The keeper of all ledgers of a controller.
+
+    The order for a domain: ``admit`` before anything is decided, ``appended`` after every append. ``run`` does the
+    rest. What ``broken`` says holds until the process is started anew: people must have looked.
+
+    Args:
+        store: where entries are.
+        witness: who saw them.
+        books: the ledgers that are open now.
+        checkpoint_every: entries from one checkpoint to the next.
+        every: seconds between two rounds.
+        now: the present, for pruning. The API server's clock unless given, and this process's where that is unknown.
+        pause: seconds before an anchor is tried a second time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        witness: Witness,
+        books: Callable[[], Iterable[Books]],
+        *,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+        every: float = EVERY,
+        now: Callable[[], datetime] | None = None,
+        pause: float = PAUSE,
+    ) -> None:
+        self._store = store
+        self._witness = witness
+        self._books = books
+        self._checkpoint_every = checkpoint_every
+        self._every = every
+        self._now = now or (lambda: store.now() or datetime.now(UTC))
+        self._anchoring = Anchoring(witness.anchor, self._agrees, pause=pause)
+        self._admitted: set[str] = set()
+        self._broken: dict[str, str] = {}
+        self._wake = asyncio.Event()
+
+    def broken(self, domain: str) -> str | None:
+        """What is wrong with the domain's ledger, as a sentence: nothing may be decided. None when nothing is known."""
+        return self._broken.get(domain)
+
+    def not_ready(self, domain: str) -> str | None:
+        """Why nothing may be decided in the domain, as a sentence; None when it may."""
+        if domain in self._admitted:
+            return self._broken.get(domain)
+        return self._broken.get(domain) or (
+            f"the ledger of {domain} has not been compared yet with the heads that the collector saw of it"
+        )
+
+    def behind(self, domain: str) -> int:
+        """How many entries were appended after the head that is anchored."""
+        return self._anchoring.behind(domain)
+
+    async def settled(self, domain: str) -> None:
+        """Wait until every head of the domain that is known here is anchored, or is known never to be."""
+        await self._anchoring.settled(domain)
+
+    def found_broken(self, domain: str, why: str) -> str:
+        """Hold the domain for this reason, which whoever uses the ledger came upon; the first one stays."""
+        if domain not in self._broken:
+            logger.error("the ledger of %s is broken and nothing is decided in it: %s", domain, why)
+        return self._broken.setdefault(domain, why)
+
+    async def domains(self) -> set[str]:
+        """All that have entries, or had some when the collector saw them last. Raises ApiError, CollectorError."""
+        return await self._store.domains() | (await self._witness.all()).keys()
+
+    async def admit(self, books: Books) -> str | None:
+        """Know the whole ledger and hold it against what the collector saw; None when decisions may begin.
+
+        Raises:
+            CollectorError, ApiError: when one of the two is away. The domain waits; ask again.
+        """
+        domain = books.ledger.fold.subject_domain
+        # The collector first: what another process appends meanwhile must not look like a head that is missing.
+        kept = await self._witness.known(domain)
+        try:
+            async with books.lock:
+                await books.ledger.refresh()
+        except ChainError as error:
+            return self.found_broken(domain, str(error))
+        fold = books.ledger.fold
+        if fold.state is None:
+            name = entry_name(domain, fold.first - 1)
+            return self.found_broken(domain, f"{name}: it is missing, and no checkpoint stands for the entries before")
+        if (wrong := contradicted(fold, (kept.anchor, kept.exported))) is not None:
+            return self.found_broken(domain, wrong)
+        if domain not in self._admitted:
+            self._admitted.add(domain)
+            self._wake.set()
+        if kept.anchor is not None:
+            self._anchoring.seen(kept.anchor)
+        self.appended(books)
+        return self.broken(domain)
+
+    def appended(self, books: Books) -> None:
+        """The ledger has a new head. Returns at once; anchoring goes on beside."""
+        fold = books.ledger.fold
+        if fold.head.sequence and fold.subject_domain not in self._broken:
+            self._anchoring.want(fold.head)
+            if checkpoint_due(fold, self._checkpoint_every):
+                self._wake.set()
+
+    async def run(self) -> None:
+        """Rounds over all ledgers until cancelled: at once, every so often, and when a checkpoint is due."""
+        try:
+            while True:
+                self._wake.clear()
+                for books in list(self._books()):
+                    await self._kept(books)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._every)
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Leave anchoring to the next process."""
+        await self._anchoring.stop()
+
+    async def _kept(self, books: Books) -> None:
+        domain = books.ledger.fold.subject_domain
+        try:
+            await self.keep(books)
+        except (CollectorError, ApiError, Contended) as error:
+            logger.warning("the ledger of %s waits for the next round: %s", domain, error)
+        except Exception:
+            logger.exception("keeping the ledger of %s failed", domain)
+
+    async def keep(self, books: Books) -> None:
+        """One round over one ledger: a checkpoint if it is due, export, prune.
+
+        A ledger that is found broken is held; nothing of it is exported or pruned then.
+
+        Raises:
+            CollectorError, ApiError, Contended: it goes on in the next round.
+        """
+        ledger, domain = books.ledger, books.ledger.fold.subject_domain
+        if self.not_ready(domain) is not None:
+            return
+        try:
+            async with books.lock:
+                await ledger.refresh()
+                await self._checkpoint(ledger)
+                fold = ledger.fold
+                head, hashes, checkpoint = fold.head, fold.hashes(), fold.checkpoint
+            self.appended(books)
+            entries = await self._store.stored(domain)
+            wrong = await asyncio.to_thread(wrong_in, entries, hashes, head, checkpoint)
+            if wrong is not None:
+                raise wrong
+            exported = await self._export(domain, entries, head)
+        except ChainError as error:
+            self.found_broken(domain, str(error))
+            return
+        if exported is not None:
+            there = [(entry, entry.created) for entry in entries]
+            await self._prune(books, entries, prunable(there, checkpoint, exported, self._now()))
+
+    async def _checkpoint(self, ledger: Ledger) -> None:
+        """Say the whole state again, if that is due. Another writer in between makes it void; the next one is whole."""
+        state = ledger.fold.state
+        if state is None or not checkpoint_due(ledger.fold, self._checkpoint_every):
+            return
+        try:
+            for part in parts_of(state):
+                await ledger.append([part])
+        except Refused as refused:
+            logger.info("the checkpoint of %s is begun anew later: %s", ledger.fold.subject_domain, refused)
+
+    async def _export(self, domain: str, entries: Sequence[StoredEntry], head: Head) -> Head | None:
+        """How far the ledger is exported now, at least up to ``head``; None when that is not known to be so."""
+        kept = await self._witness.known(domain)
+        lines = await asyncio.to_thread(lambda: list(to_export(entries, kept.exported, head)))
+        try:
+            return (await self._witness.export(domain, lines) or kept).exported
+        except CollectorConflict as error:
+            logger.warning("the collector does not take entries of the ledger of %s: %s", domain, error)
+            await self._agrees(domain)
+            return None
+
+    async def _prune(self, books: Books, entries: Sequence[StoredEntry], names: Sequence[str]) -> None:
+        uids = {entry.name: entry.uid for entry in entries}
+        for number, name in enumerate(names):
+            try:
+                await self._store.delete(name, uids[name])
+            except Conflict:
+                domain = books.ledger.fold.subject_domain
+                self.found_broken(domain, f"{name}: it was pruned and created anew")
+                return
+            # The fold's own table of hashes would grow for ever; the entries themselves are in the export.
+            books.ledger.fold.forget(entries[number].sequence + 1)
+        if names:
+            logger.info("%d entries of %s were pruned", len(names), books.ledger.fold.subject_domain)
+
+    async def _agrees(self, domain: str) -> bool:
+        """Whether a ledger that the collector contradicts is the one that it knows after all."""
+        books = next((one for one in self._books() if one.ledger.fold.subject_domain == domain), None)
+        return books is None or await self.admit(books) is None
