@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT: Mapping[str, Any] = yaml.safe_load((EXAMPLES / "expected.yaml").read_text(encoding="utf-8"))
 EXPECTED: list[Mapping[str, Any]] = DOCUMENT["jobs"]
 RECORDED: frozenset[str] = frozenset(DOCUMENT["recorded"])
-FOLDERS = ("clinic", "shop", "laws")
+FOLDERS = ("clinic", "shop", "laws", "budget")
 NOW = "2027-01-15"
 
 
