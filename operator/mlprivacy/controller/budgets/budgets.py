@@ -17,8 +17,10 @@ from mlprivacy.budget.ledger.reach import blocks_due
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
 from mlprivacy.budget.ledger.transitions import Open, Retire, Transition
+from mlprivacy.controller.budgets import metrics
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
+from mlprivacy.controller.budgets.gauges import observe
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.status import Tri
@@ -100,8 +102,10 @@ class Budgets:
         except (Closed, ChainError) as error:
             closed = error if isinstance(error, Closed) else self._desks.broke(domain, error)
             await self._tell(raw, _closed(closed), {})
+            metrics.observe_ledger(domain, healthy=not closed.broken)
             return None if closed.broken else TICK
         await self._tell(raw, _conditions(desk.state, waits), status_of(desk.state))
+        observe(desk, self._desks.behind(domain), waits=waits is not None)
         timed = spec.scheduling.timeout or (spec.scheduling.unlocking and spec.scheduling.unlocking.lifetime)
         return TICK if desk.waiting and timed else HOUR
 

@@ -23,9 +23,10 @@ from mlprivacy.budget.ledger.state import Reservation, State
 from mlprivacy.budget.ledger.transitions import AttemptKey, Bind, Commit, Register, Release, Reserve, Transition
 from mlprivacy.budget.ledger.units import Units
 from mlprivacy.budget.schedulers.queue import Queue
-from mlprivacy.controller.budgets import words
+from mlprivacy.controller.budgets import metrics, words
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.budgets.asks import Wish, block_ids
+from mlprivacy.controller.budgets.measures import recorded
 from mlprivacy.controller.budgets.queues import demand_of, queue_of
 from mlprivacy.controller.store import JobKey
 
@@ -240,7 +241,8 @@ class Desk:
         again = True
         while again:
             again = False
-            decision = queue.decide(self._clock().timestamp(), explain=False)
+            with metrics.DECISION_SECONDS.time():
+                decision = queue.decide(self._clock().timestamp(), explain=False)
             for ident in decision.expired:
                 wish = self._waiting.pop(ident)
                 if wish.key != but:
@@ -271,11 +273,13 @@ class Desk:
             self._waiting[ident] = wish
             raise
         else:
+            metrics.GRANTS.inc()
             self._said.pop(ident, None)
 
     async def _append(self, transitions: Sequence[Transition]) -> Appended:
         before = self.ledger.fold.head.sequence
-        done = await self.ledger.append(transitions, self.budget.terms if self.budget is not None else None)
+        with recorded(transitions):
+            done = await self.ledger.append(transitions, self.budget.terms if self.budget is not None else None)
         head = self.ledger.fold.head.sequence
         if head == before + 1 and self._through == before and all(isinstance(t, _KEEP) for t in transitions):
             self._through = head  # nothing but what the queue knows itself

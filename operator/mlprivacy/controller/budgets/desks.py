@@ -31,6 +31,9 @@ class Keeper(Protocol):
     def not_ready(self, domain: str) -> str | None:
         """Why nothing may be decided now."""
 
+    def behind(self, domain: str) -> int:
+        """How many entries came after the head that is anchored."""
+
     def found_broken(self, domain: str, why: str) -> str:
         """Hold the domain for this reason."""
 
@@ -108,6 +111,10 @@ class Desks:
     def broke(self, domain: str, error: ChainError) -> Closed:
         """Nothing of the domain is decided any more; to be raised."""
         return Closed(domain, self._keeper.found_broken(domain, str(error)), broken=True)
+
+    def behind(self, domain: str) -> int:
+        """How many entries came after the head that is anchored."""
+        return self._keeper.behind(domain)
 
     def is_broken(self, domain: str) -> str | None:
         """Why nothing of the domain is decided until people have looked."""

@@ -39,6 +39,9 @@ class Keeper:
     def not_ready(self, domain: str) -> str | None:
         return self.wrong.get(domain) or self.away
 
+    def behind(self, domain: str) -> int:
+        return 0
+
     def found_broken(self, domain: str, why: str) -> str:
         return self.wrong.setdefault(domain, why)
 
