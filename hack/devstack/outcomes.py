@@ -22,7 +22,10 @@ RECORDED: Final = frozenset({"rdma-drift", "records-of-processing", "trained-per
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job: accepted, warned, waiting (for privacy budget), held or refused; the rules that say so; the sentence a person reads."""
+    """One job: accepted, warned, waiting, held or refused; the rules that say so; the sentence a person reads.
+
+    What waits is accepted, and its privacy budget has no room for it yet.
+    """
 
     kind: str
     namespace: str

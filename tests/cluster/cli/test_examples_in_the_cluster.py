@@ -69,8 +69,8 @@ def test_applied_as_a_folder_refused_jobs_are_refused_at_apply_with_rule_field_a
 
 def test_applied_with_the_jobs_first_everything_settles(stack: DevStack, folder: str) -> None:
     files = sorted((EXAMPLES / folder).glob("*.yaml"))
-    # Namespaces, since the API server wants them first, policies that admit what is refused without them, and budgets: data
-    # without one is used uncounted.
+    # Namespaces, since the API server wants them first, policies that admit what is refused without them, and budgets:
+    # data without one is used uncounted.
     names = [path for path in files if path.name in ("00-namespaces.yaml", "10-policies.yaml", "20-budgets.yaml")]
     for path in [*names, *reversed([path for path in files if path not in names])]:
         stack.cluster.kubectl("apply", "-f", str(path), check=False)
