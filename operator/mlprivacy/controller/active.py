@@ -89,7 +89,9 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
-        self._office = Office(client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now)
+        self._office = Office(
+            client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew
+        )
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
         self._kueue = Served(client, self._queue.add, self._queue_all, enabled=config.kueue)
@@ -255,6 +257,11 @@ class Controller:
         owner = owner_of(pod) if pod is not None else None
         if owner is not None:
             self._queue.add(owner)
+
+    def _spend_anew(self, budget: str) -> None:
+        """A budget holds its blocks to something else than before."""
+        for key in self._index.resting_on([Dependency(BUDGET, "", budget)]):
+            self._queue.add(key)
 
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
         if (event := gone_event(old, new)) is not None:

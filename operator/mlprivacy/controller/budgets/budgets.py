@@ -49,12 +49,15 @@ class Budgets:
         desks: Desks,
         registrations: Registrations,
         now: Callable[[], datetime],
+        again: Callable[[str], None],
     ) -> None:
+        """``again`` is told a budget whose promise or blocks changed, so that what was refused is looked at anew."""
         self._facts = facts
         self._effects = effects
         self._desks = desks
         self._registrations = registrations
         self._now = now
+        self._again = again
         self._domains: dict[str, str] = {}  # by name, as last seen
 
     def named(self, domain: str) -> list[JobKey]:
@@ -144,6 +147,9 @@ class Budgets:
                 await desk.write(later)
         except (Refused, BlockError) as error:
             said = said or str(error)
+        else:
+            if following.promise is not None or any(isinstance(step, Retire) for step in later):
+                self._again(raw["metadata"]["name"])
         return said
 
     def _steps(self, state: State, spec: PrivacyBudgetSpec, following: Next) -> Iterator[Transition]:

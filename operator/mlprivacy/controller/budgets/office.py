@@ -49,8 +49,9 @@ class Office:
         look: Callable[[JobKey], None],
         writer: str,
         now: Callable[[], datetime],
+        again: Callable[[str], None],
     ) -> None:
-        """``look`` is told which job or budget to look at."""
+        """``look`` is told which job or budget to look at, ``again`` the budget whose jobs all are to be looked at."""
         self._client = client
         self._store = store
         self._look = look
@@ -60,7 +61,7 @@ class Office:
         self.keeping = Keeping(log, LedgerClient(collector), lambda: self.desks)
         self.desks = Desks(log, writer, now, look, self._changed, self.keeping)
         self.gate = Gate(self.desks, registrations.of_charge)
-        self.budgets = Budgets(facts, effects, self.desks, registrations, now)
+        self.budgets = Budgets(facts, effects, self.desks, registrations, now, again)
 
     async def begin(self) -> None:
         """Read the ledgers, before anything is decided: the jobs that hold something are known by them alone. What does
