@@ -74,6 +74,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "note": ("accountant", "a remark of the trainer's; in the sidecar's own log"),
     "peer-refused": ("accountant", "another user id than the trainer's knocked at the socket"),
     "refused": ("gateway", "how many requests were refused since the last such record, and why"),
+    "ledger-head": (
+        "collector",
+        "the newest entry of a subject domain's ledger, as the controller said it: number, hash, who said so, and the "
+        "collector's signature. In the chain `ledger-heads`; a ledger that is older than this holds its domain",
+    ),
     "segment-begin": ("the log", "first record of a segment; names the segment before"),
     "segment-end": ("the log", "last record of a full segment; names the segment after"),
     "torn": ("the log", "an unfinished last line was moved aside after a crash"),

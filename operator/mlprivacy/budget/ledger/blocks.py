@@ -110,24 +110,6 @@ class Cut:
                 return day.year - 1970
         raise BlockError("blocks by Subject are buckets and have no time")
 
-    def begins(self, key: int) -> datetime | None:
-        """When the period of a block begins; None for buckets, which have no time, and past the calendar's end."""
-        try:
-            match self.period:
-                case "Day":
-                    day = _EPOCH + timedelta(days=key)
-                case "Week":
-                    day = _FIRST_MONDAY + timedelta(weeks=key)
-                case "Month":
-                    day = date(1970 + key // 12, key % 12 + 1, 1)
-                case "Year":
-                    day = date(1970 + key, 1, 1)
-                case _:
-                    return None
-        except (OverflowError, ValueError):
-            return None
-        return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
     def due(self, since: datetime, now: datetime) -> Ranges:
         """The blocks there are by now when the data begins at ``since``: all buckets, or the periods up to the present.
 

@@ -193,6 +193,8 @@ def scheduling(spec: Any) -> str:
         text += f", a block unlocks evenly over {unlocking['lifetime']}"
     elif unlocking.get("arrivals"):
         text += f", each job that asks unlocks 1/{unlocking['arrivals']} of a block"
+    for one in given.get("preferences") or ():
+        text += f", {one['namespace']} with priority {one.get('priority', 0)} and weight {one.get('weight', 1)}"
     if given.get("timeout"):
         text += f", a job that waits longer than {given['timeout']} is refused"
     return text
