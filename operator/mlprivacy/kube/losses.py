@@ -12,26 +12,33 @@ from typing import Any, Final
 from mlprivacy.kube import metrics
 from mlprivacy.policy.engine import losses_asked
 from mlprivacy.policy.facts import Facts
-from mlprivacy.policy.loss import LossKey, LossOutcome, count
+from mlprivacy.policy.loss import LossKey, LossOutcome, count, takes_long
 
 REMEMBERED: Final = 4096  # losses
-WAITING: Final = 64  # that are being counted or wait for it; beyond, a job holds and is looked at again
+WAITING: Final = 64  # that are being counted or wait for it, in each lane; beyond, a job holds and is looked at again
 SECONDS: Final = 10.0  # that a job waits for its losses where nobody has a deadline
 
 
-class LossCounter:
-    """Counts losses in one thread of its own, and remembers them. Not thread-safe.
+class _Lane:
+    """One thread, and what it was given."""
 
-    A thread of its own, since what jobs ask for is not to hold up what else runs in threads. The same loss is counted
-    once, however many ask for it meanwhile, and what was begun is finished and remembered although nobody waits for it
-    any more, so that the next look finds it.
+    def __init__(self, name: str) -> None:
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"losses-{name}")
+        self.begun: dict[LossKey, Future[LossOutcome]] = {}
+
+
+class LossCounter:
+    """Counts losses in threads of its own, and remembers them. Not thread-safe.
+
+    One thread for those that take a second at most and another for those that may take minutes, so that nobody's odd
+    numbers hold up usual jobs. The same loss is counted once, however many ask for it meanwhile, and what was begun is
+    finished and remembered although nobody waits for it any more, so that the next look finds it.
     """
 
     def __init__(self, *, remembered: int = REMEMBERED, waiting: int = WAITING) -> None:
         self._remembered, self._waiting = remembered, waiting
         self._known: OrderedDict[LossKey, LossOutcome] = OrderedDict()
-        self._begun: dict[LossKey, Future[LossOutcome]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="losses")
+        self._lanes = {False: _Lane("quick"), True: _Lane("long")}
 
     def known(self, keys: tuple[LossKey, ...]) -> dict[LossKey, LossOutcome]:
         """Those of these losses that need no counting."""
@@ -53,17 +60,19 @@ class LossCounter:
         return self.known(keys)
 
     def _begin(self, key: LossKey) -> Future[LossOutcome] | None:
-        found = self._begun.get(key)
-        if found is None and len(self._begun) < self._waiting:
-            found = self._begun[key] = self._thread.submit(count, key)
+        lane = self._lanes[takes_long(key)]
+        found = lane.begun.get(key)
+        if found is None and len(lane.begun) < self._waiting:
+            found = lane.begun[key] = lane.thread.submit(count, key)
         return found
 
     def _harvest(self) -> None:
         """Remember what was counted meanwhile. What went wrong is forgotten, so that it is tried again."""
-        for key, future in [(k, f) for k, f in self._begun.items() if f.done()]:
-            del self._begun[key]
-            if not future.cancelled() and future.exception() is None:
-                self._known[key] = future.result()
+        for lane in self._lanes.values():
+            for key in [key for key, future in lane.begun.items() if future.done()]:
+                future = lane.begun.pop(key)
+                if not future.cancelled() and future.exception() is None:
+                    self._known[key] = future.result()
         while len(self._known) > self._remembered:
             self._known.popitem(last=False)
 

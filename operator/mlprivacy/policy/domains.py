@@ -77,7 +77,7 @@ class Books:
         return tuple(sorted({domain for domain, other in there if overlap(mine, other)}))
 
 
-_known: list[Books] = []  # the latest alone
+_known: list[Books] = []  # the latest first, a few of them: whoever compares has two sides
 
 
 def books(facts: Facts) -> Books:
@@ -86,7 +86,7 @@ def books(facts: Facts) -> Books:
         if found.budgets is facts.budgets and found.registered is facts.registered:
             return found
     made = _make(facts.budgets, facts.registered)
-    _known[:] = [made]
+    _known[:] = [made, *_known[:3]]
     return made
 
 

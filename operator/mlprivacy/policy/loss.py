@@ -1,6 +1,6 @@
 """What a job's promise comes to in numbers: asked under a key, counted off the event loop, handed back as a fact. Pure.
 
-A loss takes milliseconds to seconds of arithmetic, which is too long within a decision. So the core says which numbers
+A loss takes milliseconds to minutes of arithmetic, which is too long within a decision. So the core says which numbers
 it needs (`LossKey`), an adapter has `count` work them out and remembers the answer, and the decision finds it among its
 facts. Two jobs with the same numbers have the same key.
 """
@@ -28,6 +28,7 @@ from mlprivacy.policy.charge import Loss
 
 HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
 REMEMBERED: Final = 4096
+ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where a loss was not counted in time
 
 
@@ -89,6 +90,11 @@ class LossKey:
     limit: Limit | None = None
 
 
+def takes_long(key: LossKey) -> bool:
+    """Whether counting may take many seconds: many rows of a person, or an event, which may hold anything."""
+    return not isinstance(key.mechanism, Sampled) or max(key.rows, key.mechanism.rows) > ROWS_AT_ONCE
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """A loss and what follows from it.
@@ -118,7 +124,7 @@ LossOutcome = Counted | NotCounted
 
 
 def count(key: LossKey) -> LossOutcome:
-    """The loss of these numbers. Never raises on them; takes from milliseconds to some seconds."""
+    """The loss of these numbers. Never raises on them; takes from milliseconds to minutes (`takes_long`)."""
     try:
         return _sampled(key, key.mechanism) if isinstance(key.mechanism, Sampled) else _serialised(key, key.mechanism)
     except (ValueError, ArithmeticError) as error:  # Refused is one, too

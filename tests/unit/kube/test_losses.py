@@ -14,7 +14,7 @@ from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.losses import LossCounter, with_losses
 from mlprivacy.policy.engine import evaluate, losses_asked
-from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, NotCounted, Sampled
+from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, NotCounted, Sampled, Serialised
 from mlprivacy.policy.model import Verdict
 
 JOB = training_job()
@@ -119,6 +119,27 @@ async def test_a_flood_is_bounded(slow: Slow) -> None:
     found = await counter.count(tuple(map(key, range(50))), asyncio.get_running_loop().time() + 5)
     assert 0 < len(found) <= 8
     assert len(slow.asked) <= 8
+
+
+async def test_odd_numbers_do_not_hold_up_usual_jobs(monkeypatch) -> None:
+    """Thousands of rows of a person take minutes to count, and so may an event."""
+    held = threading.Event()
+
+    def arithmetic(asked: LossKey) -> LossOutcome:
+        if losses.takes_long(asked):
+            held.wait(10)
+        return NotCounted("counted")
+
+    monkeypatch.setattr(losses, "count", arithmetic)
+    counter = LossCounter()
+    many = LossKey(Sampled(10_000, 10, 1, 5.0, 100.0, 3000), 3000, 1, 1e-6)
+    odd = LossKey(Serialised("{}"), 1, 1, 1e-6)
+    soon = asyncio.get_running_loop().time() + 0.05
+    assert await counter.count((many, odd), soon) == {}
+    later = asyncio.get_running_loop().time() + 5
+    assert set(await counter.count((key(1),), later)) == {key(1)}
+    held.set()
+    assert set(await counter.count((many, odd), later)) == {many, odd}
 
 
 async def test_what_was_asked_for_longest_ago_is_forgotten_first() -> None:
