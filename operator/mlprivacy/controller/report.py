@@ -152,7 +152,7 @@ class Reporter:
         return await self._note(event)
 
     def budget(self, raw: dict[str, Any], told: Tri | None) -> None:
-        """Say what became of a job's privacy budget, once for each change. ``raw`` is the job before this was reported."""
+        """Say what became of a job's privacy budget, once for each change. ``raw`` is the job before."""
         before = get_condition((raw.get("status") or {}).get("conditions"), ConditionType.BUDGET_RESERVED) or {}
         if told is None or (before.get("status"), before.get("reason")) == told[:2]:
             return

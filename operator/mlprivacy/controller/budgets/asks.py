@@ -83,5 +83,5 @@ class Wish:
 
 @lru_cache(maxsize=256)
 def block_ids(ranges: Ranges) -> tuple[str, ...]:
-    """The blocks as schedulers name them: one tuple for all who ask for the same, of which there may be ten thousand."""
+    """The blocks as schedulers name them; one tuple for all who ask for the same, since it may hold ten thousand."""
     return tuple(str(key) for key in keys(ranges))

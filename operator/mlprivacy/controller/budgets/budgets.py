@@ -123,6 +123,7 @@ class Budgets:
         first = min(there, key=lambda b: (_made(b), b.name), default=None)
         if first is None or first.spec is None:
             self._desks.of(domain).in_force(None)
+            metrics.forget(domain)
         else:
             self._desks.of(domain).in_force(InForce(first.name, first.spec, _made(first)))
         return first
