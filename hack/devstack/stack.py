@@ -203,7 +203,7 @@ class DevStack:
                 simulated = ["--simulated-nodes"] if isinstance(self.cluster, ControlPlane) else []
                 classes = ["--default-classes"] if self._default_classes else []
                 return [
-                    *health, *simulated, *classes, "--open-reports",
+                    *health, *simulated, *classes, "--open-reports", "--kueue",
                     "--collector-url", f"https://127.0.0.1:{ports['collector']}",
                     "--dataplane-image", DATAPLANE_IMAGE, "--audit-retention-days", AUDIT_RETENTION_DAYS,
                     "--canary", f"127.0.0.1:{ports['canary']}:{ports['canary']}",

@@ -23,7 +23,8 @@ _INTRO = """
 Every process serves `/metrics` in the Prometheus text format: admission, controller and collector on their health
 port, accountant and gateway on port 15021 of the pod, which only the collector reaches. Counters are shown with their
 suffix `_total`; a histogram has the usual `_bucket`, `_sum` and `_count`. No label holds a value of a user's or a
-client's choosing. Alerts made from these are in [operations](../operations.md#metrics-and-alerts).
+client's choosing; the subject domain of a privacy budget is the privacy
+office's. Alerts made from these are in [operations](../operations.md#metrics-and-alerts).
 """
 # Package -> where its metrics are seen. A package that defines a metric and is not here is an error.
 _WHERE: Final[Mapping[str, str]] = {

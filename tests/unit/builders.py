@@ -7,14 +7,16 @@ copy with one field set or removed, named by the field path that findings use.
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from mlprivacy.api.base import Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import LABEL_ROLE
-from mlprivacy.policy.engine import evaluate
+from mlprivacy.policy.engine import evaluate, losses_asked
 from mlprivacy.policy.facts import IN_FORCE, Capability, Claim, Facts
+from mlprivacy.policy.loss import remembered
 from mlprivacy.policy.model import Decision, Finding
 
 Raw = dict[str, Any]
@@ -163,6 +165,22 @@ def selecting(namespace: str) -> Raw:
     return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
 
 
+def budget(name: str = "patients", *, made: str = "2026-01-01T00:00:00Z", **spec: Any) -> Raw:
+    """A promise of epsilon 10 to the people of ``visits``, in weekly cohorts."""
+    base: Raw = {
+        "subjectDomain": f"clinic-{name}",
+        "identities": ["urn:clinic:visits"],
+        "epsilon": 10,
+        "delta": 1e-8,
+        "unit": "User",
+        "neighbours": "AddOrRemoveOne",
+        "blocks": {"by": "SubjectCohort", "period": "Week"},
+    }
+    made_of = _object("PrivacyBudget", name, None, base | spec)
+    made_of["metadata"]["creationTimestamp"] = made
+    return made_of
+
+
 def asked(**fields: Any) -> Raw:
     """One entry of spec.datasets."""
     return {
@@ -276,6 +294,7 @@ def facts_of(
         consent_scopes={(str(p.namespace), p.name): p for p in of.get("ConsentScope", ())},
         policies=tuple(of.get("PrivacyPolicy", ())),
         exceptions=tuple(of.get("PolicyException", ())),
+        budgets=tuple(of.get("PrivacyBudget", ())),
         claims=claims or {},
         visible_datasets=tuple(visible_datasets),
         capabilities=capabilities,
@@ -309,7 +328,12 @@ def _key(raw: Raw) -> tuple[str, str, str]:
 
 def decide(job: Raw, *changed: Raw, leave_out: Iterable[str] = (), **facts: Any) -> Decision:
     """The decision on ``job`` in the clinic's world with these changes; keywords go to :func:`facts_of`."""
-    return evaluate(job, facts_of(clinic_world(*changed, leave_out=leave_out), **facts))
+    return evaluate(job, counted(job, facts_of(clinic_world(*changed, leave_out=leave_out), **facts)))
+
+
+def counted(job: Raw, facts: Facts) -> Facts:
+    """The facts with the losses that the decision on ``job`` asks for, as every adapter adds them."""
+    return replace(facts, losses={key: remembered(key) for key in losses_asked(job, facts)})
 
 
 def finding(decision: Decision, rule: str, path: str | None = None) -> Finding:

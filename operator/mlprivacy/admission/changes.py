@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mlprivacy.admission.review import Answer, Review
+from mlprivacy.admission.stamp import PROMISE
 from mlprivacy.audit.record import Event, Subject, event_id, utc_now
 from mlprivacy.policy.model import canonical_digest
 
 EVENT_KIND: Final = "object-changed"
 RECORDED: Final = frozenset(
-    {"ConsentScope", "DataClass", "Dataset", "DatasetGrant", "PolicyException", "PrivacyPolicy"}
+    {"ConsentScope", "DataClass", "Dataset", "DatasetGrant", "PolicyException", "PrivacyBudget", "PrivacyPolicy"}
 )
 _FIELDS_MAX: Final = 32
 
@@ -34,6 +35,8 @@ def changed_event(review: Review, answer: Answer) -> Event:
     }
     if review.kind == "PolicyException":
         data |= _of_exception(before, after)
+    elif review.kind == "PrivacyBudget":
+        data |= _of_budget(before, after)
     return Event(
         time=utc_now(),
         id=event_id(EVENT_KIND, review.uid, answer.verdict),
@@ -59,6 +62,24 @@ def _of_exception(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[s
         "workload": {key: _scalar(value) for key, value in _mapping(after.get("workload")).items() if key in _WORKLOAD},
         "approval": {key: _scalar(value) for key, value in _mapping(after.get("approval")).items() if key in _APPROVAL},
     }
+
+
+def _of_budget(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, object]:
+    """What was done about the promise; its numbers as text, since a record holds no others than whole ones."""
+    if not before:
+        what = "made"
+    elif any(before.get(key) != after.get(key) for key in PROMISE):
+        what = "promised"
+    elif before.get("approval") != after.get("approval"):
+        what = "approved" if after.get("approval") is not None else "approval withdrawn"
+    else:
+        what = "changed"
+    numbers = {key: _text(after.get(key)) for key in PROMISE}
+    return {"change": what, "subjectDomain": _scalar(after.get("subjectDomain")), "promise": numbers}
+
+
+def _text(value: Any) -> str | int | None:
+    return repr(value) if isinstance(value, float) else _scalar(value)
 
 
 _WORKLOAD: Final = frozenset({"kind", "namespace", "name"})

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from mlprivacy.admission import wording
+from mlprivacy.admission.budgets import budget_warnings, data_errors
 from mlprivacy.admission.review import Answer, Review
 from mlprivacy.api.base import FieldError, Parsed, parse_spec
 from mlprivacy.api.consent_scope import ConsentScopeSpec
@@ -17,8 +18,10 @@ from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.names import GROUP
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.api.reasons import NEEDS_PEOPLE
+from mlprivacy.budget.ledger.admissible import Held
 from mlprivacy.kube.settling import exception_of
 from mlprivacy.policy.custom_trial import sentence
 from mlprivacy.policy.engine import evaluate_parsed, parse_job
@@ -62,6 +65,9 @@ class FactSource(Protocol):
     def governed(self) -> Mapping[str, Mapping[str, str]]:
         """The governed namespaces with their labels."""
 
+    def held(self) -> Held:
+        """What a new PrivacyBudget or Dataset has to go together with."""
+
     async def known(self, keys: Collection[Key], *, asker: str = "") -> Collection[Key]:
         """Those of the objects that exist; `asker` is the namespace whose reads it takes to know."""
 
@@ -86,23 +92,38 @@ async def judge_kind(
     if review.kind in JOB_KINDS:
         return await _job(review, facts, now, trusted=trusted)
     parsed = parse_spec(info, review.object)
-    if parsed.errors:
-        return refuse(wording.lines(wording.field_lines(parsed.errors)), 422, "Invalid")
-    if isinstance(parsed.spec, PrivacyPolicySpec) and (wrong := await _policy_errors(parsed.spec, facts)):
+    if wrong := parsed.errors or await _errors(review, parsed, facts, trusted=trusted):
         return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
-    if isinstance(parsed.spec, PolicyExceptionSpec) and (wrong := exception_errors(parsed.spec)):
-        return refuse(wording.lines(wording.field_lines(wrong)), 422, "Invalid")
-    found = [*_unknown_fields(parsed)]
-    if isinstance(parsed.spec, PolicyExceptionSpec):
-        found += wording.field_lines(exception_warnings(parsed, now, await _terms(parsed.spec, facts, now)))
-    if isinstance(parsed.spec, PolicyExceptionSpec) and _approves(review):
-        found += wording.field_lines(approval_warnings(parsed.spec))
-    if isinstance(parsed.spec, PrivacyPolicySpec):
-        found += wording.field_lines(policy_warnings(parsed.spec, facts.packs()))
-        found += wording.field_lines(await _policy_trial(parsed.spec, facts))
-    found += wording.field_lines(vocabulary_warnings(parsed.spec))
+    found = [*_unknown_fields(parsed), *wording.field_lines(await _warnings(review, parsed, facts, now, trusted))]
     found += await _unresolved(parsed, facts)
     return Answer(allowed=True, warnings=wording.bounded(found), verdict="Allow")
+
+
+async def _errors(review: Review, parsed: Parsed[Any], facts: FactSource, *, trusted: bool) -> Sequence[FieldError]:
+    """What refuses an object that can be read."""
+    if isinstance(parsed.spec, PrivacyPolicySpec):
+        return await _policy_errors(parsed.spec, facts)
+    if isinstance(parsed.spec, PolicyExceptionSpec):
+        return exception_errors(parsed.spec)
+    return data_errors(review, parsed, facts.held, trusted=trusted)
+
+
+async def _warnings(
+    review: Review, parsed: Parsed[Any], facts: FactSource, now: datetime, trusted: bool
+) -> list[FieldError]:
+    """What lets the object be and is worth a word."""
+    spec = parsed.spec
+    found: list[FieldError] = []
+    if isinstance(spec, PolicyExceptionSpec):
+        found += exception_warnings(parsed, now, await _terms(spec, facts, now))
+        if _approves(review):
+            found += approval_warnings(spec)
+    elif isinstance(spec, PrivacyPolicySpec):
+        found += policy_warnings(spec, facts.packs())
+        found += await _policy_trial(spec, facts)
+    elif isinstance(spec, PrivacyBudgetSpec):
+        found += budget_warnings(review, spec, facts.held(), trusted=trusted)
+    return [*found, *vocabulary_warnings(spec)]
 
 
 def _approves(review: Review) -> bool:

@@ -10,6 +10,7 @@ from mlprivacy.admission.review import Answer, Review, annotations_of, labels_of
 from mlprivacy.api.names import (
     ANNOTATION_APPROVED_BY,
     ANNOTATION_LAST_CHANGED_BY,
+    ANNOTATION_PROMISED_BY,
     ANNOTATION_REQUESTED_BY,
     ANNOTATION_REVOKED_AT,
     ANNOTATION_REVOKED_BY,
@@ -19,6 +20,8 @@ from mlprivacy.kube.conditions import timestamp
 _STAMPS: Final = (ANNOTATION_REQUESTED_BY, ANNOTATION_LAST_CHANGED_BY)
 _REVOKED: Final = (ANNOTATION_REVOKED_BY, ANNOTATION_REVOKED_AT)
 _OF_EXCEPTIONS: Final = (*_STAMPS, ANNOTATION_APPROVED_BY, *_REVOKED)
+_OF_BUDGETS: Final = (*_STAMPS, ANNOTATION_PROMISED_BY, ANNOTATION_APPROVED_BY)
+PROMISE: Final = ("epsilon", "delta", "noticeVersion")  # fields of a PrivacyBudget that are the promise
 
 
 def operator_users(namespace: str) -> frozenset[str]:
@@ -34,9 +37,11 @@ def stamp(review: Review, operators: frozenset[str], now: datetime) -> Answer:
     CREATE: requested-by is the user, whatever the object said. UPDATE: requested-by stays what it was; last-changed-by
     is the user when a person changed spec, labels or annotations, and else stays what it was. On a PolicyException
     approved-by is the user when ``approved`` becomes true, stays as long as it is, and goes with it; then revoked-by
-    and revoked-at say who took it back and when, until it is approved again.
+    and revoked-at say who took it back and when, until it is approved again. On a PrivacyBudget promised-by is who made
+    it or changed the promise last, and approved-by who wrote the approval that stands; it goes with the approval, and
+    when the promise changes.
     """
-    stamps = _OF_EXCEPTIONS if review.kind == "PolicyException" else _STAMPS
+    stamps = {"PolicyException": _OF_EXCEPTIONS, "PrivacyBudget": _OF_BUDGETS}.get(review.kind, _STAMPS)
     wanted: dict[str, str] = {}
     if review.operation == "CREATE":
         wanted[ANNOTATION_REQUESTED_BY] = review.username
@@ -45,20 +50,43 @@ def stamp(review: Review, operators: frozenset[str], now: datetime) -> Answer:
         wanted = {key: before[key] for key in stamps if key in before}
         if review.username not in operators and _changed(review.object, review.old, stamps):
             wanted[ANNOTATION_LAST_CHANGED_BY] = review.username
-        if not _approved(review.object):
-            wanted.pop(ANNOTATION_APPROVED_BY, None)
-            if ANNOTATION_APPROVED_BY in stamps and _approved(review.old):
-                wanted |= dict(zip(_REVOKED, (review.username, timestamp(now)), strict=True))
-        elif ANNOTATION_APPROVED_BY in stamps:
-            wanted = {key: value for key, value in wanted.items() if key not in _REVOKED}
-            if not _approved(review.old):
-                wanted[ANNOTATION_APPROVED_BY] = review.username
+    if review.kind == "PolicyException" and review.old is not None:
+        wanted = _of_exception(review, review.old, wanted, now)
+    elif review.kind == "PrivacyBudget":
+        wanted = _of_budget(review, wanted)
     return Answer(allowed=True, patch=_patch(review.object, wanted, stamps), verdict="Stamped")
 
 
-def _approved(obj: Mapping[str, Any]) -> bool:
+def _of_exception(review: Review, old: Mapping[str, Any], wanted: dict[str, str], now: datetime) -> dict[str, str]:
+    if not _approved(review.object):
+        wanted.pop(ANNOTATION_APPROVED_BY, None)
+        return (
+            wanted | dict(zip(_REVOKED, (review.username, timestamp(now)), strict=True)) if _approved(old) else wanted
+        )
+    wanted = {key: value for key, value in wanted.items() if key not in _REVOKED}
+    return wanted if _approved(old) else wanted | {ANNOTATION_APPROVED_BY: review.username}
+
+
+def _of_budget(review: Review, wanted: dict[str, str]) -> dict[str, str]:
+    after = _spec(review.object)
+    before = _spec(review.old) if review.old is not None else None
+    if before is None or any(before.get(key) != after.get(key) for key in PROMISE):
+        wanted.pop(ANNOTATION_APPROVED_BY, None)
+        return wanted | {ANNOTATION_PROMISED_BY: review.username}
+    if after.get("approval") is None:
+        wanted.pop(ANNOTATION_APPROVED_BY, None)
+    elif after.get("approval") != before.get("approval"):
+        wanted[ANNOTATION_APPROVED_BY] = review.username
+    return wanted
+
+
+def _spec(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = obj.get("spec")
-    return isinstance(spec, Mapping) and spec.get("approved") is True
+    return spec if isinstance(spec, Mapping) else {}
+
+
+def _approved(obj: Mapping[str, Any]) -> bool:
+    return _spec(obj).get("approved") is True
 
 
 def _changed(new: Mapping[str, Any], old: Mapping[str, Any], stamps: tuple[str, ...]) -> bool:

@@ -69,6 +69,9 @@ UID_SIDECAR: Final = 64998
 UID_WORKLOAD: Final = 64999
 GID_POD: Final = 64999
 
+# On training pods that spend a privacy budget: opened by the controller alone, once the ledger names the pod.
+GATE_BUDGET: Final = f"{GROUP}/budget"
+
 SEALED_PREFIX: Final = "mlp-sealed-"  # claims and secrets that only rendered pods may name
 OBJECT_PREFIX: Final = "mlp-"  # names of rendered objects
 

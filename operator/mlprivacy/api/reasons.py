@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     READY = "Ready"  # training: the attempt was created under its controls; serving: replicas are available
     STALLED = "Stalled"  # True when nothing will change without a change by people (kstatus, Flux, Argo)
     CUSTOM_RULES_WORK = "CustomRulesWork"  # of a PrivacyPolicy: its custom rules give an answer on sample jobs
+    QUEUED = "Queued"  # of a TrainingJob with a queue's name: True while it waits there, False once it is admitted
     SUSPENDED = "Suspended"  # stopped by spec.suspend or because a decision no longer allows it
 
 
@@ -108,6 +109,12 @@ class Reason(StrEnum):
     CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"  # a container ends again and again
     POD_WAITING = "PodWaiting"  # another word of theirs, with which the message begins
     SIDECAR_SILENT = "SidecarSilent"  # the collector does not hear the sidecar, so nothing meters what runs
+    # A queue of Kueue.
+    QUEUED = "Queued"  # its Workload waits for quota or for a check of its queue
+    ADMITTED = "Admitted"  # Kueue admitted its Workload, so it may run
+    EVICTED = "Evicted"  # Kueue took its quota back, so it was stopped; it queues again
+    DEACTIVATED = "Deactivated"  # its Workload was rejected or deactivated: people change the job, or activate it
+    QUEUE_NOT_SERVED = "QueueNotServed"  # it names a queue, and the cluster has no Kueue, so the name is ignored
     NOT_SUSPENDED = "NotSuspended"  # nothing suspends it
     PROGRESSING = "Progressing"  # on its way, nothing to do
 
@@ -125,6 +132,8 @@ POD_WAITS = frozenset(
         Reason.POD_WAITING,
     }
 )
+# An attempt is on its way and does not get to run, for a reason that may last.
+WAITS = POD_WAITS | {Reason.QUEUED}
 # Holds that last until people change the job, a policy, or what they state about the data. The remedy says who.
 NEEDS_PEOPLE = frozenset(
     {Reason.NOT_ENFORCED_HERE, Reason.INVALID_POLICY, Reason.PACK_NOT_FOUND, Reason.STATEMENT_MISSING}

@@ -161,8 +161,8 @@ class Privacy(ApiModel):
             default=None,
             gt=0,
             le=1000,
-            description="epsilon that the author promises, a ceiling. It is held against the caps of the data classes; "
-            "nothing computes it from noise, batch and epochs yet.",
+            description="epsilon that the author promises, a ceiling. It is held against the caps of the data classes, "
+            "and against what noise, batch and epochs come to.",
         ),
     ]
     delta: Annotated[
@@ -174,7 +174,8 @@ class Privacy(ApiModel):
             default=None,
             gt=0,
             le=1000,
-            description="noiseMultiplier is the standard deviation of the noise over maxGradNorm, as stated.",
+            description="noiseMultiplier is the standard deviation of the noise over maxGradNorm; the smallest that "
+            "keeps epsilon when left out.",
         ),
     ]
     batch_size: Annotated[
@@ -190,7 +191,12 @@ class Privacy(ApiModel):
     ]
     event: Annotated[
         str | None,
-        Field(default=None, min_length=1, max_length=4096, description="event is a serialised DpEvent."),
+        Field(
+            default=None,
+            min_length=1,
+            max_length=4096,
+            description="event is a serialised DpEvent, as JSON: what one record more or less changes.",
+        ),
     ]
 
     object_rules: ClassVar = (
@@ -296,8 +302,8 @@ class TrainingJobSpec(ApiModel):
             default=1,
             ge=1,
             le=1000,
-            description="trials of a search that share one charge. More than one holds with NotEnforcedHere until the "
-            "ledger is there.",
+            description="trials of a search that share one charge: the mean number of runs, which is drawn from a "
+            "geometric distribution, and of which the best alone is kept.",
         ),
     ]
     evaluation: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mlprivacy.budget.accounting.events import NOISE_MAX, Event
+from mlprivacy.budget.accounting.events import NOISE_MAX, NOISE_MIN, Event
 from mlprivacy.budget.accounting.rdp import curve_of, epsilon_for_people, rounded_up
 from mlprivacy.budget.curves import Curve, fits
 from mlprivacy.budget.orders import Orders
@@ -110,17 +110,20 @@ def what_is_left(blocks: Sequence[Block], demand: Curve) -> Left:
 
 def sentence(left: Left, blocks: int) -> str:
     """What people read: "Uses 8 % of each block, 12 such jobs fit. It would be granted now." """
+    return f"{uses(left, blocks)} {_when(left)}"
+
+
+def uses(left: Left, blocks: int) -> str:
+    """What it takes of a block and how often: "Uses 8 % of each block, 12 such jobs fit." """
     each = "the block" if blocks == 1 else "each block"
     percent = left.share * 100
     if math.isinf(left.share):
-        uses = f"Uses more than any share of {each}: no order of the budget bounds it."
-    elif left.share > 1:
-        uses = f"Needs more than {'a whole block' if blocks > 1 else 'the whole block'}."
-    else:
-        shown = f"{percent:.2g}" if percent < 10 else f"{math.ceil(percent)}"
-        fit = {0: "no such job fits", 1: "1 such job fits"}.get(left.jobs, f"{left.jobs} such jobs fit")
-        uses = f"Uses {shown} % of {each}, {fit}."
-    return f"{uses} {_when(left)}"
+        return f"Uses more than any share of {each}: no order of the budget bounds it."
+    if left.share > 1:
+        return f"Needs more than {'a whole block' if blocks > 1 else 'the whole block'}."
+    shown = f"{percent:.2g}" if percent < 10 else f"{math.ceil(percent)}"
+    fit = {0: "no such job fits", 1: "1 such job fits"}.get(left.jobs, f"{left.jobs} such jobs fit")
+    return f"Uses {shown} % of {each}, {fit}."
 
 
 def _when(left: Left) -> str:
@@ -163,14 +166,25 @@ def largest_grant(
         demand = curve_of(make(sigma), orders)
         return all(fits(block.consumed, demand, block.capacity) for block in blocks)
 
-    low, high = math.log(0.01), math.log(NOISE_MAX)
+    sigma = least_noise(fit)
+    return None if sigma is None else (sigma, epsilon_for_people(make(sigma), delta))
+
+
+def least_noise(fit: Callable[[float], bool], above: float = NOISE_MIN, halvings: int = _HALVINGS) -> float | None:
+    """The least noise multiplier that fits, rounded up at the sixth digit; None when not even 1,000,000 does.
+
+    Args:
+        fit: whether a noise multiplier does; taken to stay true as the noise grows.
+        above: where to begin; less is not tried.
+        halvings: of the range, which bounds the work; fewer find a little more noise than is needed.
+    """
+    low, high = math.log(above), math.log(NOISE_MAX)
     if not fit(NOISE_MAX):
         return None
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         if fit(math.exp(middle)):
             high = middle
         else:
             low = middle
-    sigma = min(rounded_up(math.exp(high)), NOISE_MAX)
-    return sigma, epsilon_for_people(make(sigma), delta)
+    return min(rounded_up(math.exp(high)), NOISE_MAX)

@@ -13,7 +13,7 @@ from mlprivacy.api.policy_exception import KIND, PolicyExceptionSpec
 from mlprivacy.cli import style
 from mlprivacy.cli.cluster import gather
 from mlprivacy.cli.errors import CliError
-from mlprivacy.cli.offline import custom_rules
+from mlprivacy.cli.offline import custom_rules, with_losses
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.custom import with_outcomes
 from mlprivacy.kube.errors import Forbidden, NotFound
@@ -138,7 +138,8 @@ async def look(client: KubeClient, name: str) -> LookedAt:
 async def _decide(client: KubeClient, job: Object) -> tuple[Decision, tuple[str, ...]]:
     known = await gather(client, job)
     with custom_rules() as custom:
-        facts = await with_outcomes(job, select_facts(job, known.lookup, datetime.now(UTC)), custom)
+        facts = with_losses(job, select_facts(job, known.lookup, datetime.now(UTC)))
+        facts = await with_outcomes(job, facts, custom)
     return evaluate(job, facts), known.unread
 
 

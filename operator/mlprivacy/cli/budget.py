@@ -1,4 +1,4 @@
-"""``mlprivacy budget``: what a budget's policy makes of a workload, simulated."""
+"""``mlprivacy budget``: the budgets of a cluster and what people do with them; workloads, simulated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
+
+from mlprivacy.cli.budget_commands import approve, ledger, retire, status
 
 if TYPE_CHECKING:
     from mlprivacy.budget.schedulers.shares import Share
@@ -27,9 +29,28 @@ Policies: fcfs (first come, first served), rr (round-robin, without Rényi curve
 unlock an N-th of a block for each job that asks for it."""
 
 
-@click.group()
+class StatusOrCommand(click.Group):
+    """A group that takes ``status`` for granted: `mlprivacy budget`, `mlprivacy budget NAME`, `mlprivacy budget -A`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts ``status`` before what is neither a command nor a request for help. A shell that completes sees all."""
+        if not ctx.resilient_parsing and (
+            not args or (args[0] not in ("-h", "--help") and args[0] not in self.commands)
+        ):
+            args = ["status", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=StatusOrCommand, context_settings={"ignore_unknown_options": True})
 def command() -> None:
-    """The privacy budget: what a scheduling policy makes of a workload."""
+    """Privacy budgets: what is promised, used and left; who waits; what a scheduling policy makes of a workload.
+
+    `mlprivacy budget [NAME]` is short for `mlprivacy budget status [NAME]`.
+    """
+
+
+for _one in (status, ledger, approve, retire):
+    command.add_command(_one)
 
 
 @command.command(epilog=EPILOG)

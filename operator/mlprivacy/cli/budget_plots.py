@@ -1,4 +1,4 @@
-"""Plots of the simulator, with matplotlib where it is installed (the extra `plots`)."""
+"""Plots of the simulator, and how a plot of budgets is written: with matplotlib (the extra `plots`)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def draw_runs(path: Path, title: str, result: Result) -> None:
         axes.bar(range(1, len(result.granted_all) + 1), result.granted_all, color="#0072B2")
         axes.set_xlabel("run")
     _finish(axes, title)
-    _save(path, figure)
+    save(path, figure)
 
 
 def draw_figure(path: Path, title: str, axis: str, found: Sequence[tuple[Point, Result]]) -> None:
@@ -78,7 +78,7 @@ def draw_figure(path: Path, title: str, axis: str, found: Sequence[tuple[Point, 
     axes.set_xlabel(axis)
     axes.legend(fontsize="small")
     _finish(axes, title)
-    _save(path, figure)
+    save(path, figure)
 
 
 def _finish(axes: Axes, title: str) -> None:
@@ -88,7 +88,8 @@ def _finish(axes: Axes, title: str) -> None:
     axes.grid(visible=True, alpha=0.3)
 
 
-def _save(path: Path, figure: object) -> None:
+def save(path: Path, figure: object) -> None:
+    """Write a figure. Raises OSError when the file can not be written."""
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 

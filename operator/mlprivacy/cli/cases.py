@@ -33,7 +33,7 @@ DEFAULT_NAMESPACE: Final = "default"
 _BY_OBJECTS: Final = frozenset(
     (
         *("now", "namespaces", "data_classes", "datasets", "grants", "consent_scopes", "policies", "packs"),
-        *("claims", "visible_datasets", "custom"),
+        *("claims", "visible_datasets", "custom", "budgets", "registered", "losses"),
     )
 )
 

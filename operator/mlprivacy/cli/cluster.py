@@ -29,6 +29,7 @@ from mlprivacy.kube.resources import (
     OURS,
     PERSISTENTVOLUMECLAIMS,
     POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
     PRIVACYPOLICIES,
     TRAININGJOBS,
     Resource,
@@ -45,7 +46,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OPERATOR_NAMESPACE = "mlprivacy-system"
 INSTALLATION = "mlprivacy-installation"  # the ConfigMap in which the chart writes down what the installation promises
-_SOURCES = (DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS, NAMESPACES)
+_SOURCES = (
+    DATACLASSES,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
+    NAMESPACES,
+)
 
 
 def run(access: Access, work: Callable[[KubeClient], Awaitable[T]]) -> T:
@@ -75,7 +85,9 @@ def run(access: Access, work: Callable[[KubeClient], Awaitable[T]]) -> T:
             "The API server does not know who you are; log in again, or give another --kubeconfig."
         ) from error
     except Forbidden as error:
-        raise CliError(f"You may not do this: {error.message}. Ask for one of the mlprivacy-* roles.") from error
+        raise CliError(
+            f"You may not do this: {error.message.rstrip('.')}. Ask for one of the mlprivacy-* roles."
+        ) from error
     except ApiError as error:
         raise CliError(_sentence(f"the API server answered: {error}")) from error
 

@@ -60,6 +60,7 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
 )
 @flag("--default-classes", is_flag=True, help="Make the DataClasses that ship where they are absent.")
 @flag("--open-reports", is_flag=True, help="Write Reports of openreports.io where their definition is installed.")
+@flag("--kueue", is_flag=True, help="Take part in the queues of Kueue where the cluster has it.")
 @flag("--workers", type=click.IntRange(1, 64), default=4, help="Reconciles at a time.")
 @flag("--admission-host", "admission_hosts", multiple=True, help="A further name of the admission server. Repeatable.")
 @flag("--collector-host", "collector_hosts", multiple=True, help="A further name of the collector. Repeatable.")
@@ -82,6 +83,7 @@ def command(
     audit_retention_days: int | None,
     default_classes: bool,
     open_reports: bool,
+    kueue: bool,
     workers: int,
     admission_hosts: tuple[str, ...],
     collector_hosts: tuple[str, ...],
@@ -120,6 +122,7 @@ def command(
         audit_retention_days=audit_retention_days,
         default_classes=default_classes,
         open_reports=open_reports,
+        kueue=kueue,
         workers=workers,
         admission_hosts=admission_hosts,
         collector_hosts=collector_hosts,

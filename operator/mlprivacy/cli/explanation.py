@@ -170,6 +170,7 @@ class Explanation:
 
     def _status_lines(self) -> Iterator[str]:
         yield from condition_lines(self.status)
+        yield from _budget_lines(self.status)
         rendered = self.status.get("rendered")
         if isinstance(rendered, list) and rendered:
             yield ""
@@ -198,6 +199,19 @@ def condition_lines(status: Mapping[str, Any]) -> Iterator[str]:
         message = str(condition.get("message", ""))
         first = told.setdefault(message, type_)
         yield from style.paragraph(message if first == type_ else f"as {first} says", "      ")
+
+
+def _budget_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    """What the job takes of privacy budgets; the condition BudgetReserved says what it waits for."""
+    if not status.get("budgets"):
+        return
+    from mlprivacy.cli.budgets.jobs import use_lines  # noqa: PLC0415 - most jobs use none
+    from mlprivacy.cli.budgets.model import uses_of  # noqa: PLC0415
+
+    yield ""
+    yield "Privacy budgets"
+    for use in uses_of(status):
+        yield from use_lines(use)
 
 
 def _obligations(decision: Decision) -> Iterator[str]:
@@ -243,7 +257,7 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
         ApiError: when the cluster does not answer.
     """
     from mlprivacy.cli.cluster import gather  # noqa: PLC0415 - offline use loads no client
-    from mlprivacy.cli.offline import custom_rules  # noqa: PLC0415
+    from mlprivacy.cli.offline import custom_rules, with_losses  # noqa: PLC0415
     from mlprivacy.kube.custom import with_outcomes  # noqa: PLC0415
     from mlprivacy.policy.engine import evaluate, grounds_of  # noqa: PLC0415
     from mlprivacy.policy.gather import select_facts  # noqa: PLC0415
@@ -254,7 +268,8 @@ async def of_cluster(client: KubeClient, resource: Resource, name: str, namespac
     if known.unread:
         return Explanation(what, None, raw=raw, unread=known.unread)
     with custom_rules() as custom:
-        facts = await with_outcomes(raw, select_facts(raw, known.lookup, datetime.now(UTC)), custom)
+        facts = with_losses(raw, select_facts(raw, known.lookup, datetime.now(UTC)))
+        facts = await with_outcomes(raw, facts, custom)
     decision = evaluate(raw, facts)
     kinds = {dependency.kind for dependency in decision.dependencies}
     if unread := tuple(sentence for kind, sentence in known.unread_of.items() if kind in kinds):

@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "approve": ("approve", "Show a PolicyException and approve what was shown."),
     "revoke": ("revoke", "Take the approval of a PolicyException back."),
     "policy": ("policy", "Compare policies and packs: which jobs they decide otherwise, and why."),
-    "budget": ("budget", "The privacy budget: simulate scheduling policies."),
+    "budget": ("budget", "Privacy budgets: what is left, who waits; approve, retire, export the ledger, simulate."),
     "plan": ("plan", "Say what a DP job costs, or what it may be to cost no more; what is left of a budget."),
     "verify": ("verify", "Recompute an audit log or a ledger and name the first bad record."),
     "doctor": ("doctor", "Look an installation over and say what to do."),

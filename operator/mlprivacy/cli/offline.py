@@ -16,10 +16,11 @@ from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.durations import parse_time
-from mlprivacy.policy.engine import custom_asked, evaluate
+from mlprivacy.policy.engine import custom_asked, evaluate, losses_asked
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.gather import select_facts
 from mlprivacy.policy.lookup import ObjectLookup
+from mlprivacy.policy.loss import remembered
 from mlprivacy.policy.model import Decision, Verdict
 from mlprivacy.policy.modes import selects
 from mlprivacy.policy.packs import Pack, Shelf
@@ -165,9 +166,16 @@ def facts_of(
     facts = select_facts(raw, lookup, now)
     if adjust is not None:
         facts = adjust(facts)
+    facts = with_losses(raw, facts)
     if custom is not None and (asked := custom_asked(raw, facts)) is not None:
         facts = replace(facts, custom=custom.evaluate(asked.rules, asked.document))
     return facts
+
+
+def with_losses(raw: Mapping[str, Any], facts: Facts) -> Facts:
+    """These facts with the losses that the decision on this job needs, however long they take to count."""
+    keys = losses_asked(raw, facts)
+    return replace(facts, losses={key: remembered(key) for key in keys}) if keys else facts
 
 
 def stamped(raw: Mapping[str, Any], requester: str | None) -> Mapping[str, Any]:

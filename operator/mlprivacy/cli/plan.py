@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mlprivacy.cli.access import Access, access_options
 from mlprivacy.cli.errors import EXIT_REFUSED, CliError
 
 
@@ -33,8 +34,14 @@ from mlprivacy.cli.errors import EXIT_REFUSED, CliError
 @click.option("--pld/--no-pld", default=True, help="Also by privacy loss distributions (slower, tighter).")
 @click.option("--pld-seconds", type=float, default=60.0, show_default=True, help="The longest that may take.")
 @click.option(
-    "--budget", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Blocks as JSON: what is left."
+    "--budget",
+    metavar="NAME|FILE",
+    help="What is left: of a PrivacyBudget of the cluster, or of blocks in a JSON file.",
 )
+@click.option(
+    "--blocks", metavar="FROM..TO", help="With a PrivacyBudget: these blocks alone.  [default: all open ones]"
+)
+@access_options
 @click.option(
     "--plot",
     "plots",
@@ -48,7 +55,7 @@ from mlprivacy.cli.errors import EXIT_REFUSED, CliError
 @click.option("--utility-cache", type=click.Path(dir_okay=False, path_type=Path), help="Where results are kept.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> None:
+def command(ctx: click.Context, /, access: Access, **options: Any) -> None:
     """Say what a DP-SGD job costs, or find the number that was left out so that it keeps --epsilon.
 
     \b
@@ -56,6 +63,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     noise for an ε:        mlprivacy plan -n 60000 --batch-size 256 --epochs 60 --epsilon 3
     epochs for an ε:       mlprivacy plan -n 60000 --batch-size 256 --noise-multiplier 1.1 --epsilon 3
     batch size for an ε:   mlprivacy plan -n 60000 --epochs 60 --noise-multiplier 1.1 --epsilon 3
+
+    --budget NAME asks the cluster for a PrivacyBudget (or its subject domain): what is left of it and when the job
+    would be granted; exactly, where you may read ledgerentries.mlprivacy.dev, else from the budget's status.
 
     --budget FILE is {"orders": […], "epsilon": …, "delta": …, "blocks": [{"name": …, "consumed": […]}]}: what is spent
     of each block at each order; a block may also say "unlocked" (a share) and "unlock_seconds" (for a whole block).
@@ -69,7 +79,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from mlprivacy.cli import planview  # noqa: PLC0415
 
     try:
-        body, code = _answer(options)
+        body, code = _answer(options, access)
     except Refused as error:
         raise CliError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from None
     if options["output"] == "json":
@@ -81,7 +91,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(code)
 
 
-def _answer(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def _answer(options: dict[str, Any], access: Access) -> tuple[dict[str, Any], int]:
     """What is printed, as JSON, and the exit code. Raises Refused and CliError."""
     from mlprivacy.budget import planner  # noqa: PLC0415
     from mlprivacy.cli import planbudget, planplot, planutility, planview  # noqa: PLC0415
@@ -90,6 +100,8 @@ def _answer(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
         planplot.check(path)
     if options["grid"] and options["utility"] is None:
         raise CliError("--grid says what to measure, and no script was given to measure with; add --utility SCRIPT.")
+    if options["blocks"] and not options["budget"]:
+        raise CliError("--blocks says of which blocks what is left; add --budget NAME.")
     plan = planner.solve(_question(options))
     pld, missing = planview.pld_of(plan, options["pld_seconds"]) if options["pld"] else (None, None)
     body = planview.body(plan, pld)
@@ -97,7 +109,7 @@ def _answer(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
         body["warnings"].append(missing)
     code = 0 if plan.within else EXIT_REFUSED
     if options["budget"]:
-        body["budget"] = planbudget.answer(options["budget"], plan)
+        body["budget"] = planbudget.answer(options["budget"], plan, access, options["blocks"])
         code = EXIT_REFUSED if body["budget"]["never"] else code
     if options["utility"]:
         grid = planutility.points(plan, planutility.read_grid(options["grid"]))

@@ -84,6 +84,7 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     yield "A budget is charged the Rényi curve; PLD is for reports on this one job."
     if "budget" in found:
         yield f"Budget: {found['budget']['sentence']}"
+        yield from (f"  {note}" for note in found["budget"].get("notes", ()))
     if found.get("utility"):
         yield ""
         yield from _utility(found["utility"])

@@ -40,6 +40,8 @@ The facts that a case may state, since no object says them:
   capabilities         the controls in force; sealed-egress alone unless stated
   attestations         privacy training, by person: {alice: "2027-01-01"}
   badPacks             packs that can not be used, by name, with the reason
+  rooms                what the ledger says of the job, by subject domain: {clinic: {held: true}}, or
+                       {clinic: {never: WHY, largest: EPSILON}}; not known unless stated
 
 \b
 Exit codes:

@@ -15,6 +15,7 @@ from mlprivacy.audit.record import Event
 from mlprivacy.controller import metrics
 from mlprivacy.controller.affected import Affected
 from mlprivacy.controller.announce import Announcer
+from mlprivacy.controller.budgets.office import BUDGET, Office
 from mlprivacy.controller.causes import Causes
 from mlprivacy.controller.children import Children, owner_of
 from mlprivacy.controller.config import ControllerConfig
@@ -25,6 +26,11 @@ from mlprivacy.controller.framework import Framework
 from mlprivacy.controller.gone import gone_event
 from mlprivacy.controller.heartbeats import Heartbeats
 from mlprivacy.controller.inputs import INPUT_KINDS, Inputs
+from mlprivacy.controller.kueue.admissioncheck import KINDS as KUEUE_KINDS
+from mlprivacy.controller.kueue.admissioncheck import AdmissionChecks
+from mlprivacy.controller.kueue.queueing import Queueing
+from mlprivacy.controller.kueue.served import Served
+from mlprivacy.controller.observe import pods_alive
 from mlprivacy.controller.packs import Packs
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.reconcile import Reconciler
@@ -37,7 +43,8 @@ from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.events import EventRecorder
 from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
-from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, matters
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore
+from mlprivacy.kube.factstore_changes import REGISTRATIONS, matters
 from mlprivacy.kube.workqueue import WorkQueue
 from mlprivacy.policy.model import Dependency
 from mlprivacy.workloads.context import RenderSettings
@@ -82,7 +89,14 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
+        self._office = Office(
+            client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew,
+            self._announcer,
+        )  # fmt: skip
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
+        surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
+        self._kueue = Served(client, self._queue.add, self._queue_all, enabled=config.kueue)
+        self._checks = AdmissionChecks(self._kueue, client, self._store, facts.labels, _utc_now)
         self._reconciler = Reconciler(
             config=config,
             facts=facts,
@@ -91,8 +105,19 @@ class Controller:
             children=children,
             effects=effects,
             reporter=reporter,
-            surrounder=Surrounder(settings, children, effects, reporter, self._exceptions),
+            surrounder=surrounder,
             exceptions=self._exceptions,
+            gate=self._office.gate,
+            queueing=Queueing(
+                served=self._kueue,
+                client=client,
+                asks=config.asks or self._office.gate,
+                template=surrounder.template,
+                alive=lambda key, uid: pods_alive(children, key, uid),
+                announcer=self._announcer,
+                once=reporter.once,
+                now=_utc_now,
+            ),
             causes=self._causes,
             now=_utc_now,
             hears=self._heartbeats.silence,
@@ -122,13 +147,16 @@ class Controller:
             stopping.cancel()
             if self._reports is not None:
                 await self._reports.stop()
+            await self._kueue.stop()
 
     async def _synced(self) -> None:
         await self._facts.wait_synced()
         await self._children.wait_synced()
         await self._sweep.served()
+        await self._office.begin()
         if self._reports is not None:
             await self._reports.begin()
+        await self._kueue.begin()
 
     async def _work(self, stopping: asyncio.Task[Any]) -> None:
         self._framework.start()
@@ -136,7 +164,10 @@ class Controller:
         beside = [
             asyncio.create_task(self._announcer.run(), name="events"),
             asyncio.create_task(self._sweep.run(self._framework.restart), name="sweep"),
+            asyncio.create_task(self._office.run(), name="budgets"),
         ]
+        if self._config.kueue:
+            beside.append(asyncio.create_task(self._kueue.run(), name="kueue"))
         if self._config.default_classes:
             beside.append(asyncio.create_task(self._defaults.run(), name="default classes"))
         if self._reports is not None:
@@ -165,8 +196,12 @@ class Controller:
             elif key.kind == PACKS:
                 self._packs.look(key.name)
                 after = None
+            elif key.kind == BUDGET:
+                after = await self._office.budgets.reconcile(key)
             elif key.kind == EXCEPTION:
                 after = await self._exceptions.reconcile(key)
+            elif key.kind in KUEUE_KINDS:
+                after = await self._checks.reconcile(key)
             else:
                 after = await self._reconciler.job(key)
         except ApiError as error:
@@ -200,6 +235,12 @@ class Controller:
         for exception in self._exceptions.concerned(key, generation):
             self._queue.add(exception)
 
+    def _queue_all(self) -> None:
+        """Look at every training job: Kueue was found, or is gone."""
+        for key in self._store:
+            if key.kind == "TrainingJob":
+                self._queue.add(key)
+
     def _child_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         if obj is None:
@@ -218,14 +259,21 @@ class Controller:
         if owner is not None:
             self._queue.add(owner)
 
+    def _spend_anew(self, budget: str) -> None:
+        """A budget holds its blocks to something else than before."""
+        for key in self._index.resting_on([Dependency(BUDGET, "", budget)]):
+            self._queue.add(key)
+
     def _fact_changed(self, changed: Dependency, old: Object | None, new: Object | None) -> None:
         if (event := gone_event(old, new)) is not None:
             self._record(event)
-        # A register, a network or a node is no object of ours: nothing is written on it.
-        if changed.kind != ATTESTATIONS and changed.kind not in FABRIC_KINDS:
+        # A register, a network or a node is no object of ours, and registrations are no object: nothing is written.
+        if changed.kind not in (ATTESTATIONS, REGISTRATIONS) and changed.kind not in FABRIC_KINDS:
             self._queue.add(JobKey(changed.kind, changed.namespace, changed.name))
         if not matters(old, new):
             return
+        for key in self._office.concerned(changed, old, new):
+            self._queue.add(key)
         jobs = self._affected.jobs(changed, old, new)
         self._causes.note(jobs, changed)
         inputs = self._affected.inputs(changed, old, new)

@@ -12,7 +12,8 @@ from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.controller.exceptions import EXCEPTION, jobs_of
 from mlprivacy.controller.store import DependencyIndex, JobKey
 from mlprivacy.kube.client import Object
-from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore, touched_by
+from mlprivacy.kube.facts import ATTESTATIONS, PACKS, FactStore
+from mlprivacy.kube.factstore_changes import touched_by
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.modes import ceiling_of, selects
 
@@ -23,7 +24,7 @@ _JOB_OF_SCOPES = "InferenceJob"  # only an inference job names a consent scope i
 
 @dataclass(frozen=True)
 class Affected:
-    """Looks at a change that matters (``kube.facts.matters``), with the facts as they are after it."""
+    """Looks at a change that matters (``kube.factstore_changes.matters``), with the facts as they are after it."""
 
     facts: FactStore
     index: DependencyIndex

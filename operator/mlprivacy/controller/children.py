@@ -97,10 +97,13 @@ def _workload(obj: Object) -> Object:
 
 
 def pod_as_kept(obj: Object) -> Object:
-    """A pod in few bytes: whose it is, its phase, its seal, what runs in it."""
+    """A pod in few bytes: whose it is, its phase, its seal, what runs in it, whether it waits behind our gate."""
     small = _identity(obj)
     status = obj.get("status") or {}
     small["status"] = {"phase": status.get("phase"), "seal": seal_of(status), **running_of(status)}
+    gates = (obj.get("spec") or {}).get("schedulingGates") or ()
+    if any(gate.get("name") == names.GATE_BUDGET for gate in gates):
+        small["gated"] = True
     return small
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mlprivacy.controller.kueue.asks import Asks
 from mlprivacy.controller.silence import Patience
 from mlprivacy.controller.writes import Write
 
@@ -24,8 +25,9 @@ class ControllerConfig:
     ``grace_seconds`` is how long the programs of a governed pod that is told to end may take.
     ``audit_retention_days`` is how long the audit log is promised to be kept; None is not known.
     ``default_classes`` makes the DataClasses that ship where they are absent. ``open_reports`` writes Reports of
-    openreports.io where their definition is installed. ``after_write`` is called after each API write of a reconcile;
-    tests end the process there.
+    openreports.io where their definition is installed. ``kueue`` takes part in the queues of Kueue where the cluster
+    has it; ``asks`` is asked for privacy budget on behalf of its check, in place of what the controller keeps.
+    ``after_write`` is called after each API write of a reconcile; tests end the process there.
     """
 
     namespace: str
@@ -50,4 +52,6 @@ class ControllerConfig:
     audit_retention_days: int | None = None
     default_classes: bool = False
     open_reports: bool = False
+    kueue: bool = False
+    asks: Asks | None = None
     after_write: Callable[[Write], None] = _nothing

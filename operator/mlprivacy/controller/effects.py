@@ -264,6 +264,16 @@ class Effects:
         with contextlib.suppress(NotFound):
             await self.write(Write.SUSPEND, call)
 
+    async def let_go(self, namespace: str, name: str, uid: str) -> None:
+        """Take our scheduling gate off a pod, which has no other. A pod that is gone is no error.
+
+        Raises:
+            Conflict: when a namesake is there.
+        """
+        patch = {"metadata": {"uid": uid}, "spec": {"schedulingGates": None}}
+        with contextlib.suppress(NotFound):
+            await self.write(Write.LET_GO, self.client.merge_patch(PODS, name, patch, namespace))
+
     async def pods_of(self, namespace: str, uid: str) -> list[Object]:
         """The pods of a job that have not ended, read live."""
         pods = await self.all_pods_of(namespace, uid)

@@ -11,7 +11,7 @@ from mlprivacy.kube.client import Object
 from mlprivacy.policy.model import canonical_digest
 
 EVENT_KIND: Final = "object-deleted"
-_KINDS: Final = frozenset({*INPUT_KINDS, "PolicyException"})
+_KINDS: Final = frozenset({*INPUT_KINDS, "PolicyException", "PrivacyBudget"})
 
 
 def gone_event(old: Object | None, new: Object | None) -> Event | None:

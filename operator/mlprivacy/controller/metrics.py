@@ -36,6 +36,9 @@ EXCEPTION_USES = Counter(
 REPORTS = Counter(
     "mlprivacy_reports_total", "Reports of openreports.io that were written, removed or refused.", ["change"]
 )
+ADMISSION_CHECKS = Counter(
+    "mlprivacy_admission_checks_total", "Answers to Kueue about the privacy budget of a Workload, by state.", ["state"]
+)
 DRIFT = Counter("mlprivacy_drift_repaired_total", "Rendered objects that others changed or removed, repaired.")
 JOBS = Gauge("mlprivacy_jobs", "Jobs known to the controller.")
 RECEIPT_SECONDS = Histogram(

@@ -27,6 +27,15 @@ def attempts(children: Children, key: JobKey, uid: str, hears: Hears = _hears_al
     return [_with_pods(with_seal(job_seen(job), pods), pods, hears) for job in children.of("Job", key, uid)]
 
 
+def gated(children: Children, key: JobKey, uid: str, attempt: int) -> list[tuple[str, str]]:
+    """Name and uid of the pods of an attempt that wait behind our scheduling gate."""
+    return [
+        (p["metadata"]["name"], p["metadata"]["uid"])
+        for p in _of_attempt(children.of("Pod", key, uid), attempt)
+        if p.get("gated") and "deletionTimestamp" not in p["metadata"]
+    ]
+
+
 def _with_pods(attempt: Seen, pods: Sequence[Object], hears: Hears) -> Seen:
     own = _of_attempt(pods, attempt.number)
     return replace(

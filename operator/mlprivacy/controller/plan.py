@@ -13,10 +13,11 @@ from mlprivacy.api.reasons import POD_WAITS, ConditionType, Reason
 from mlprivacy.controller import sealing
 from mlprivacy.controller.sealing import Unsealed
 from mlprivacy.controller.silence import Silence
-from mlprivacy.kube.conditions import get_condition, is_true, timestamp
+from mlprivacy.kube.conditions import ConditionStatus, get_condition, is_true, timestamp
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.model import Decision, Verdict
 
+QueueCondition = tuple[ConditionStatus, Reason, str]
 NEW_ATTEMPT = "a new attempt follows"
 _TOO_LATE = "DeadlineExceeded"  # a Job's own word
 CHANGED = "what the job asks for changed; the attempt ends and a new one follows"
@@ -42,6 +43,7 @@ class Phase(StrEnum):
 
     REFUSED = "refused"
     HELD = "held"
+    WAITING = "waiting"  # it is allowed, and waits for privacy budget or for its turn in a queue
     STOPPED = "stopped"
     STARTING = "starting"
     UNSEALED = "unsealed"  # its pod does not get past the seal probe, so nothing of the user's runs; it is tried again
@@ -75,7 +77,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Plan:
-    """The step, where the job stands, and the attempt concerned. ``again`` is seconds until the next look."""
+    """The step, where the job stands, and the attempt concerned. ``again`` is seconds until the next look.
+
+    ``queue`` is the condition Queued, None for a job in no queue; ``stalled`` says that nothing changes without people.
+    """
 
     step: Step
     phase: Phase
@@ -84,6 +89,8 @@ class Plan:
     message: str = ""
     seen: Seen | None = None
     again: float | None = None
+    queue: QueueCondition | None = None
+    stalled: bool = False
 
 
 def standing(decision: Decision) -> tuple[Phase, Reason]:

@@ -12,11 +12,14 @@ from typing import Any
 from mlprivacy.api import names
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.controller import metrics, observe
+from mlprivacy.controller.budgets.gate import Gate
+from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.causes import TIME, Causes
 from mlprivacy.controller.children import Children, pod_as_kept
 from mlprivacy.controller.config import ControllerConfig
 from mlprivacy.controller.effects import Effects, Superseded, owner_uids
 from mlprivacy.controller.exceptions import Exceptions
+from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.plan import Plan, Seen, Step, plan_inference, plan_training
 from mlprivacy.controller.report import Reporter
 from mlprivacy.controller.reports import Reports
@@ -56,6 +59,8 @@ class Reconciler:
     now: Callable[[], datetime]
     hears: observe.Hears
     exceptions: Exceptions
+    gate: Gate
+    queueing: Queueing
     causes: Causes = field(default_factory=Causes)
     until: dict[JobKey, datetime] = field(default_factory=dict)  # when the last decision could change by time alone
     reports: Reports | None = None
@@ -73,7 +78,7 @@ class Reconciler:
         began = time.perf_counter()
         try:
             if "deletionTimestamp" in raw["metadata"]:
-                return await teardown(self.effects, key, raw)
+                return await teardown(self.effects, key, raw, self.gate.gone)
             return await self._decided(key, raw)
         except (Conflict, Superseded) as lost:
             logger.debug("%s is judged anew: %s", key, lost)
@@ -83,6 +88,7 @@ class Reconciler:
 
     def _forget(self, key: JobKey) -> None:
         self.index.drop(key)
+        self.gate.withdraw(key)
         self.until.pop(key, None)
         self.causes.settle(key, self.causes.of(key))
         self.surrounder.stamps.drop(key)
@@ -97,18 +103,27 @@ class Reconciler:
         changes, version = self.causes.of(key), self.facts.version
         facts = await self.facts.gather(raw, now, read_misses=False)
         decision = evaluate(raw, facts)
+        if rooms := await self.gate.rooms(raw, decision, facts):
+            decision = evaluate(raw, replace(facts, rooms=rooms))
         # Where custom rules were asked for, time has passed: a change meanwhile found nothing of this in the index yet.
         stale = self.facts.version != version
         self._remember(key, decision)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
-        plan = await self._plan(key, raw, decision, now)
+        passed = await self._plan(key, raw, decision, now)
+        plan = passed.plan
         await self._replace(key, raw, plan.seen)
-        outcome = await self._act(key, raw, decision, plan)
+        for name, pod in passed.let_go:
+            await self.effects.let_go(key.namespace, name, pod)
+        outcome = await self._act(key, raw, decision, passed)
+        if plan.step is Step.START and outcome.stalled:
+            await self.gate.give_up(raw["metadata"]["uid"])
         complete = await self.reporter.report(key, raw, decision, outcome)
         if self.reports is not None:
             governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None
             await self.reports.report(key, raw, decision, governed=governed)
+        complete = await self.queueing.settle(key, raw, decision, plan, outcome) and complete
         self.reporter.silence(raw, plan)
+        self.reporter.budget(raw, passed.condition)
         complete = await self.reporter.seal(raw, plan) and complete
         if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
             complete = await self.exceptions.count(raw, decision, plan.attempt) and complete
@@ -125,24 +140,35 @@ class Reconciler:
         else:
             self.until[key] = decision.valid_until
 
-    async def _plan(self, key: JobKey, raw: dict[str, Any], decision: Decision, now: datetime) -> Plan:
+    async def _plan(self, key: JobKey, raw: dict[str, Any], decision: Decision, now: datetime) -> Passed:
+        """The next step, and what the privacy budget makes of it."""
         uid, spec = raw["metadata"]["uid"], raw.get("spec") or {}
         suspend = spec.get("suspend") is True
         if key.kind == "InferenceJob":
             replicas = spec.get("replicas", 1)
             seen = observe.deployment(self.children, key, uid, self.hears)
-            return plan_inference(decision, seen, suspend=suspend, replicas=replicas if replicas == 0 else 1)
-        return plan_training(
+            plan = plan_inference(decision, seen, suspend=suspend, replicas=replicas if replicas == 0 else 1)
+            return Passed(plan)
+        attempts = await self._attempts(key, raw)
+        pods_alive = observe.pods_alive(self.children, key, uid)
+        plan = plan_training(
             raw.get("status") or {},
             decision,
-            await self._attempts(key, raw),
+            attempts,
             suspend=suspend,
-            pods_alive=observe.pods_alive(self.children, key, uid),
+            pods_alive=pods_alive,
             ttl_seconds=self._ttl(spec, decision),
             controls_left=bool(self.children.of("NetworkPolicy", key, uid)),
             now=now,
             seal_retry=timedelta(seconds=self.config.seal_retry_seconds),
         )
+        gated = observe.gated(self.children, key, uid, plan.attempt)
+        look = Look(key, raw, decision, attempts, gated, pods_alive)
+        asked = await self.gate.ready(look, plan)
+        plan = await self.queueing.gate(key, raw, decision, asked)
+        if asked.step is Step.START and plan.step is not Step.START:
+            return self.gate.queued(look, plan)
+        return await self.gate.before(look, plan)
 
     async def _attempts(self, key: JobKey, raw: dict[str, Any]) -> list[Seen]:
         """The attempts as the watches show them. Of one that failed the pod is read live: its watch may be behind that
@@ -168,8 +194,8 @@ class Reconciler:
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
-    async def _act(self, key: JobKey, raw: dict[str, Any], decision: Decision, plan: Plan) -> Outcome:
-        before = raw.get("status") or {}
+    async def _act(self, key: JobKey, raw: dict[str, Any], decision: Decision, passed: Passed) -> Outcome:
+        before, plan = raw.get("status") or {}, passed.plan
         outcome = Outcome(
             phase=plan.phase,
             reason=plan.reason,
@@ -181,7 +207,10 @@ class Reconciler:
             receipt=before.get("receipt"),
             rendered=tuple((r["kind"], r["name"]) for r in before.get("rendered") or []),
             simulated=self.config.simulated_nodes,
-            stalled=plan.reason in SEAL_REASONS,
+            stalled=plan.reason in SEAL_REASONS or plan.stalled,
+            queue=plan.queue,
+            budget=passed.condition,
+            budgets=passed.budgets,
         )
         match plan.step:
             case Step.START:

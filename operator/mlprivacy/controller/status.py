@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mlprivacy.api.reasons import NEEDS_PEOPLE, POD_WAITS, Reason
+from mlprivacy.api.reasons import NEEDS_PEOPLE, WAITS, Reason
 from mlprivacy.api.reasons import ConditionType as C
 from mlprivacy.controller import causes
 from mlprivacy.controller.plan import Phase
@@ -36,8 +36,9 @@ Tri = tuple[ConditionStatus, Reason, str]
 class Outcome:
     """What came of a reconcile, for the status.
 
-    ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``stalled`` says that nothing
-    will change without people.
+    ``budget`` is the BudgetReserved condition and ``budgets`` the lines of the status about it; None and nothing for
+    what is never charged. ``controls`` is the ControlsReady condition, None where nothing is to be rendered; ``queue``
+    is the condition Queued, None for a job in no queue; ``stalled`` says that nothing will change without people.
     """
 
     phase: Phase
@@ -51,6 +52,9 @@ class Outcome:
     rendered: tuple[tuple[str, str], ...] = ()
     simulated: bool = False
     stalled: bool = False
+    budget: Tri | None = None
+    budgets: tuple[dict[str, Any], ...] = ()
+    queue: Tri | None = None
 
 
 def job_status(
@@ -72,6 +76,10 @@ def job_status(
     generation = int(raw["metadata"].get("generation") or 0)
     conditions: Any = (raw.get("status") or {}).get("conditions")
     found = _conditions(raw["kind"], decision, outcome)
+    if outcome.queue is None:
+        conditions = [c for c in conditions or () if c.get("type") != C.QUEUED]
+    else:
+        found[C.QUEUED] = outcome.queue
     if changed_by:
         found[C.ACCEPTED] = _with_cause(found[C.ACCEPTED], causes.sentence(changed_by))
     for type_, (status, reason, message) in found.items():
@@ -88,6 +96,7 @@ def job_status(
         },
         "exceptions": list(decision.exceptions[:EXCEPTIONS_SHOWN]) if decision.verdict is Verdict.ALLOW else [],
         "assurance": {"achieved": decision.achieved.value, "required": decision.required.value},
+        "budgets": list(outcome.budgets),
         "attempt": outcome.attempt or None,
         "rendered": [{"kind": kind, "name": name} for kind, name in outcome.rendered],
         "receipt": bounded(outcome.receipt, 128) if outcome.receipt else None,
@@ -132,6 +141,8 @@ def _conditions(kind: str, decision: Decision, outcome: Outcome) -> dict[C, Tri]
         C.RESOLVED_REFS: _resolved(decision),
         C.CONTROLS_READY: outcome.controls or ("False", Reason.CONTROLS_PENDING, "nothing is rendered"),
     }
+    if outcome.budget is not None:
+        found[C.BUDGET_RESERVED] = outcome.budget
     if training:
         found[C.DATA_READY] = (
             "False",
@@ -218,6 +229,8 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
             return "False", Reason.REFUSED, _sentences(decision)
         case Phase.HELD:
             return "Unknown", outcome.reason, _sentences(decision)
+        case Phase.WAITING:
+            return "False" if outcome.stalled else "Unknown", outcome.reason, outcome.message
         case Phase.STOPPED:
             return "False", outcome.reason, outcome.message or _stop_sentence(decision, outcome)
         case Phase.FAILED | Phase.UNSEALED:
@@ -227,7 +240,7 @@ def _ready(decision: Decision, outcome: Outcome) -> Tri:
         case Phase.RUNNING:
             return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
         case Phase.STARTING:
-            if outcome.stalled or outcome.reason in POD_WAITS:
+            if outcome.stalled or outcome.reason in WAITS:
                 return "False", outcome.reason, outcome.message
             if outcome.controls and outcome.controls[0] == "True":
                 return "True", Reason.ATTEMPT_CREATED, "it was created under its controls"
@@ -242,9 +255,11 @@ def _stalled(decision: Decision, outcome: Outcome) -> Tri:
         return "True", outcome.reason, outcome.message or "the attempt failed; delete the job and create it again"
     if outcome.phase is Phase.HELD and any(f.reason in NEEDS_PEOPLE for f in decision.blocking):
         return "True", outcome.reason, _sentences(decision)
+    if outcome.phase is Phase.WAITING:
+        return "False", Reason.PROGRESSING, f"it starts by itself once this is over: {outcome.message}"
     if outcome.phase is Phase.HELD:
         return "False", Reason.PROGRESSING, "it is looked at again as soon as what it waits for changes"
-    if outcome.phase is Phase.STARTING and outcome.reason in POD_WAITS:
+    if outcome.phase is Phase.STARTING and outcome.reason in WAITS:
         return "False", outcome.reason, f"it starts by itself once this is over: {outcome.message}"
     return "False", Reason.PROGRESSING, "nothing for people to do"
 

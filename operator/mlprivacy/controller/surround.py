@@ -166,6 +166,15 @@ class Surrounder:
             started_at=outcome.started_at or timestamp(self.reporter.now()),
         )
 
+    def template(self, key: JobKey, raw: dict[str, Any], decision: Decision, attempt: int) -> Object:
+        """The pod template of an attempt, as it would be started.
+
+        Raises:
+            ValueError: for a job that can not be read.
+        """
+        rendered: Object = render(self._context(key, raw, decision, attempt)).workload["spec"]["template"]
+        return rendered
+
     async def relabel(self, key: JobKey, raw: dict[str, Any], decision: Decision, attempt: int) -> None:
         """Put a Job's metadata back: without its labels no watch of ours shows it."""
         await self.effects.restore_job(render(self._context(key, raw, decision, attempt)).workload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mlprivacy.api import names
@@ -24,12 +25,18 @@ LOOK_AGAIN_SECONDS = 1.0
 _CONTROLS: tuple[Resource, ...] = (SERVICES, CONFIGMAPS, SERVICEACCOUNTS, NETWORKPOLICIES)
 
 
-async def teardown(effects: Effects, key: JobKey, raw: dict[str, Any]) -> float | None:
-    """One pass of deleting a job; the seconds until the next pass, None when our finalizer is off."""
+async def teardown(
+    effects: Effects, key: JobKey, raw: dict[str, Any], gone: Callable[[JobKey, str], Awaitable[None]]
+) -> float | None:
+    """One pass of deleting a job; the seconds until the next pass, None when our finalizer is off.
+
+    ``gone`` is awaited, with the job and its uid, once nothing of it runs, before the job itself may go.
+    """
     if names.FINALIZER not in (raw["metadata"].get("finalizers") or []):
         return None
     if not await clear(effects, key, raw["metadata"]["uid"]):
         return LOOK_AGAIN_SECONDS
+    await gone(key, raw["metadata"]["uid"])
     await effects.finalizers(key, raw, hold=False)
     return None
 

@@ -14,6 +14,7 @@ class Write(StrEnum):
     RECEIPT = "receipt"  # the collector's fsynced receipt is held
     CLAIM = "claim"  # status: the attempt's number is taken
     WORKLOAD = "workload"  # the Job or the Deployment, last
+    LET_GO = "let-go"  # the scheduling gate is taken off a pod that is bound to its budget
     STATUS = "status"  # any other status write
     SUSPEND = "suspend"  # the workload is stopped
     END_ATTEMPT = "end-attempt"  # a stopped attempt is deleted

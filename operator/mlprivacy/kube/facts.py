@@ -8,29 +8,41 @@ from typing import Any, Final, cast
 
 from mlprivacy.api.base import KindInfo, Parsed, parse_spec
 from mlprivacy.api.kinds import kind_named
-from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_REQUESTED_BY, LABEL_PACK, LABEL_TRAINING_ATTESTATIONS
+from mlprivacy.api.names import (
+    LABEL_PACK,
+    LABEL_TRAINING_ATTESTATIONS,
+)
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
+from mlprivacy.budget.ledger.admissible import Held
+from mlprivacy.budget.ledger.registrations import reduced
 from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.custom import expression_errors, expression_trial, with_outcomes
 from mlprivacy.kube.errors import ApiError, NotFound
-from mlprivacy.kube.fabric import KINDS as FABRIC_KINDS
 from mlprivacy.kube.fabric import FabricStore
+from mlprivacy.kube.factstore_budgets import BudgetCopies
+from mlprivacy.kube.factstore_changes import REGISTRATIONS, concerned, matters
+from mlprivacy.kube.factstore_index import INDEXERS, place_of
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
-from mlprivacy.kube.informer import Indexer, Informer, compact, identity_and_labels
+from mlprivacy.kube.informer import Informer, compact, identity_and_labels
+from mlprivacy.kube.losses import LossCounter, with_losses
 from mlprivacy.kube.resources import (
     CONFIGMAPS,
     CONSENTSCOPES,
     DATACLASSES,
     DATASETGRANTS,
     DATASETS,
+    LEDGERENTRIES,
     NAMESPACES,
     PERSISTENTVOLUMECLAIMS,
     POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
     PRIVACYPOLICIES,
     Resource,
 )
-from mlprivacy.kube.settling import Recent, exception_of
+from mlprivacy.kube.settling import Recent
+from mlprivacy.policy.charge import Registered
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.facts import IN_FORCE, Capability, Facts
 from mlprivacy.policy.gather import asks_further, references, select_facts
@@ -45,53 +57,25 @@ logger = logging.getLogger(__name__)
 OnChange = Callable[[Dependency, Object | None, Object | None], None]
 """Called with what changed, the object before (None: new) and after (None: deleted)."""
 
-SOURCES: Final = (NAMESPACES, DATACLASSES, DATASETS, DATASETGRANTS, CONSENTSCOPES, PRIVACYPOLICIES, POLICYEXCEPTIONS)
+SOURCES: Final = (
+    NAMESPACES,
+    DATACLASSES,
+    DATASETS,
+    DATASETGRANTS,
+    CONSENTSCOPES,
+    PRIVACYPOLICIES,
+    POLICYEXCEPTIONS,
+    PRIVACYBUDGETS,
+    LEDGERENTRIES,
+)
+_TRANSFORMS: Final = {NAMESPACES: identity_and_labels, LEDGERENTRIES: reduced}
 _READABLE: Final[Mapping[str, Resource]] = {
     r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS)
 }
 PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's namespace that hold packs of users
 ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
-_WHOLE: Final = FABRIC_KINDS - {CONFIGMAPS.kind}  # of these a copy holds nothing but what decides
 _ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
 PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
-
-
-def _granted_to(grant: Object) -> list[str]:
-    return [str(item["namespace"]) for item in grant["spec"]["from"]]
-
-
-def _workload(exception: Object) -> list[str]:
-    workload = exception["spec"]["workload"]
-    return [_place_of(workload["kind"], workload["namespace"], workload["name"])]
-
-
-def _place_of(kind: str, namespace: str, name: str) -> str:
-    return f"{kind}/{namespace}/{name}"
-
-
-def _workload_namespace(exception: Object) -> list[str]:
-    return [exception["spec"]["workload"]["namespace"]]
-
-
-def _packs_named(policy: Object) -> list[str]:
-    return [str(pack["name"]) for pack in policy["spec"].get("packs") or ()]
-
-
-def _classes_named(dataset: Object) -> list[str]:
-    return [str(column["dataClass"]) for column in dataset["spec"]["columns"]]
-
-
-def _scopes_named(dataset: Object) -> list[str]:
-    own = dataset["metadata"]["namespace"]
-    return [f"{own}/{use['consentScope']}" for use in dataset["spec"]["uses"] if use.get("consentScope")]
-
-
-_INDEXERS: Final[Mapping[str, Mapping[str, Indexer]]] = {
-    DATASETGRANTS.kind: {"from": _granted_to},
-    POLICYEXCEPTIONS.kind: {"workload": _workload, "namespace": _workload_namespace},
-    PRIVACYPOLICIES.kind: {"pack": _packs_named},
-    DATASETS.kind: {"class": _classes_named, "scope": _scopes_named},
-}
 
 
 class FactStore:
@@ -124,6 +108,7 @@ class FactStore:
         """
         self._client = client
         self._custom = custom
+        self._losses = LossCounter()
         self._read_seconds = read_seconds
         self._budget = ReadBudget(reads_per_second)
         self.informers: Mapping[str, Informer] = {
@@ -131,8 +116,8 @@ class FactStore:
                 client,
                 resource,
                 metadata_only=resource is NAMESPACES,
-                transform=identity_and_labels if resource is NAMESPACES else compact,
-                indexers=_INDEXERS.get(resource.kind),
+                transform=_TRANSFORMS.get(resource, compact),
+                indexers=INDEXERS.get(resource.kind),
                 **informer_options,
             )
             for resource in SOURCES
@@ -166,12 +151,14 @@ class FactStore:
         self._parsed: dict[Key, Any] = {}
         self._grants: dict[str, tuple[Parsed[Any], ...]] = {}
         self._policies: tuple[Parsed[Any], ...] | None = None
+        self._budgets: tuple[Parsed[Any], ...] | None = None
+        self._accounted = BudgetCopies()
         self._callbacks: list[OnChange] = []
         self._recent = Recent()
         self.version = 0
         """Grows with every change that a decision could rest on; equal versions mean equal facts, but for claims."""
         for kind, informer in self.informers.items():
-            informer.on_change(self._follow(kind))
+            informer.on_change(self._follow_ledgers if kind == LEDGERENTRIES.kind else self._follow(kind))
         self._fabric = FabricStore(client, self._fabric_changed, **informer_options)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -258,6 +245,7 @@ class FactStore:
             read = (self._read(key, until, asker) if read_misses else self._claim(key) for key in wanted)
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
+        facts = await with_losses(raw, facts, self._losses, deadline)
         return await with_outcomes(raw, facts, self._custom, deadline)
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
@@ -369,9 +357,24 @@ class FactStore:
             self._policies = tuple(p for name in names if (p := self.parsed("PrivacyPolicy", "", name)) is not None)
         return self._policies
 
+    def budgets(self) -> tuple[Parsed[PrivacyBudgetSpec], ...]:
+        """All PrivacyBudgets, by name; the same object until the spec of one changes."""
+        if self._budgets is None:
+            names = sorted(name for _, name in self.informers["PrivacyBudget"].keys(""))
+            self._budgets = tuple(b for name in names if (b := self.parsed("PrivacyBudget", "", name)) is not None)
+        return self._budgets
+
+    def registrations(self) -> tuple[Registered, ...]:
+        """The datasets that the ledgers hold, also of budgets that are gone; the same object until they change."""
+        return self._accounted.registered
+
+    def held(self) -> Held:
+        """What a new PrivacyBudget or Dataset has to go together with."""
+        return self._accounted.held(self.budgets())
+
     def exceptions(self, kind: str, namespace: str, name: str) -> list[Parsed[Any]]:
         """The PolicyExceptions that name this very job, by name."""
-        places = self.informers["PolicyException"].by_index("workload", _place_of(kind, namespace, name))
+        places = self.informers["PolicyException"].by_index("workload", place_of(kind, namespace, name))
         return [e for _, one in places if (e := self.parsed("PolicyException", "", one)) is not None]
 
     def packs(self) -> Shelf:
@@ -409,11 +412,18 @@ class FactStore:
         def changed(old: Object | None, new: Object | None) -> None:
             metadata = (new or old or {})["metadata"]
             namespace, name = metadata.get("namespace") or "", metadata["name"]
+            if kind == PRIVACYBUDGETS.kind and not matters(old, new):
+                self._told(Dependency(kind, namespace, name), old, new)  # its status is written with every job
+                return
             self._parsed.pop((kind, namespace, name), None)
             if kind == "DatasetGrant":
                 self._grants.pop(namespace, None)
             elif kind == "PrivacyPolicy":
                 self._policies = None
+            elif kind == PRIVACYBUDGETS.kind:
+                self._budgets = None
+            elif kind == DATASETS.kind:
+                self._accounted.dataset(old, new)
             elif kind == PACKS:
                 self._shelf = None
                 namespace = ""  # policies name packs, wherever the operator lives
@@ -422,10 +432,17 @@ class FactStore:
                 namespace = ""  # decisions rest on all of them, wherever the operator lives
             if matters(old, new):
                 self.version += 1
-                self._recent.note(_concerned(Dependency(kind, namespace, name), old, new))
+                self._recent.note(concerned(Dependency(kind, namespace, name), old, new))
             self._told(Dependency(kind, namespace, name), old, new)
 
         return changed
+
+    def _follow_ledgers(self, old: Object | None, new: Object | None) -> None:
+        """An entry concerns nobody unless it registers a dataset that was not known."""
+        if self._accounted.entry(old, new):
+            self.version += 1
+            self._recent.note([Dependency(PRIVACYBUDGETS.kind, "", "*")])
+            self._told(Dependency(REGISTRATIONS, "", "*"), old, new)
 
     def _told(self, dependency: Dependency, old: Object | None, new: Object | None) -> None:
         for callback in self._callbacks:
@@ -433,38 +450,6 @@ class FactStore:
                 callback(dependency, old, new)
             except Exception:
                 logger.exception("a handler of changes failed on %s %s/%s", *dependency)
-
-
-def _concerned(changed: Dependency, *versions: Object | None) -> list[Dependency]:
-    if changed.kind != POLICYEXCEPTIONS.kind:
-        return [changed]
-    workloads = (one["spec"]["workload"] for one in versions if one is not None)
-    return [exception_of(w["kind"], w["namespace"], w["name"]) for w in workloads]
-
-
-def touched_by(changed: Dependency) -> tuple[Dependency, Dependency]:
-    """The dependencies that a change of one object concerns: itself, and all of its kind in its namespace."""
-    return changed, Dependency(changed.kind, changed.namespace, "*")
-
-
-def matters(old: Object | None, new: Object | None) -> bool:
-    """True when a decision could differ after this change: spec, labels, stamps of people, a consent snapshot, that it
-    is being deleted; not other status."""
-    if old is None or new is None:
-        return True
-    return _decisive(old) != _decisive(new)
-
-
-def _decisive(obj: Object) -> tuple[Any, ...]:
-    if obj["kind"] in _WHOLE:
-        return (obj,)
-    metadata, status = obj["metadata"], obj.get("status")
-    snapshot = status.get("snapshot") if isinstance(status, dict) else None
-    labels = metadata.get("labels") if obj["kind"] == "Namespace" else None
-    annotations = (metadata.get("annotations") or {}) if obj["kind"] == "PolicyException" else {}
-    people = [annotations.get(stamp) for stamp in (ANNOTATION_REQUESTED_BY, ANNOTATION_APPROVED_BY)]
-    ending = obj["kind"] != "Namespace" and "deletionTimestamp" in metadata
-    return metadata.get("uid"), obj.get("spec"), obj.get("data"), labels, snapshot, people, ending
 
 
 def _info(kind: str) -> KindInfo[Any]:

@@ -9,7 +9,9 @@ from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.charge import Registered
 from mlprivacy.policy.fabric.asks import Asks
 from mlprivacy.policy.fabric.objects import Fabric, select
 from mlprivacy.policy.facts import Claim
@@ -40,6 +42,12 @@ class Copies(Protocol):
 
     def policies(self) -> tuple[Parsed[Any], ...]:
         """All PrivacyPolicies."""
+
+    def budgets(self) -> Sequence[Parsed[PrivacyBudgetSpec]]:
+        """All PrivacyBudgets, by name."""
+
+    def registrations(self) -> Sequence[Registered]:
+        """The datasets that the ledgers hold."""
 
     def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[Any]]:
         """The PolicyExceptions that name this very job."""
@@ -101,6 +109,14 @@ class View:
     def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
         """All PrivacyPolicies."""
         return self._copies.policies()
+
+    def budgets(self) -> Sequence[Parsed[PrivacyBudgetSpec]]:
+        """All PrivacyBudgets, by name."""
+        return self._copies.budgets()
+
+    def registrations(self) -> Sequence[Registered]:
+        """The datasets that the ledgers hold."""
+        return self._copies.registrations()
 
     def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
         """The PolicyExceptions that name this very job; one made a moment ago may not have arrived, and refuses."""

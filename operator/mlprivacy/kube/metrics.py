@@ -27,6 +27,16 @@ CUSTOM_SECONDS: Final = Histogram(
     "Seconds that the custom rules of one job took together.",
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0),
 )
+LOSSES: Final = Counter(
+    "mlprivacy_losses_total",
+    "Privacy losses that decisions asked for: counted, or late (not counted in time, which holds the job).",
+    ["outcome"],
+)
+LOSS_SECONDS: Final = Histogram(
+    "mlprivacy_losses_seconds",
+    "Seconds that a decision waited for losses that were not remembered.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+)
 QUEUE_DEPTH: Final = Gauge("mlprivacy_queue_depth", "Keys that wait to be processed.", ["queue"])
 CERTIFICATE_DAYS: Final = Gauge(
     "mlprivacy_certificate_days_left", "Days until this certificate expires; negative when it has.", ["name"]

@@ -181,6 +181,21 @@ DEVICECLASSES: Final = Resource("resource.k8s.io", "v1", "deviceclasses", False,
 # Of another project, written where the cluster has it.
 REPORTS: Final = Resource("openreports.io", "v1alpha1", "reports", True, "Report")
 
+# Of Kueue, whose Workloads stand for jobs in its queues. Its versions differ little, and a cluster may have either.
+KUEUE_VERSIONS: Final = ("v1beta2", "v1beta1")
+_KUEUE: Final[Mapping[str, tuple[str, bool]]] = {
+    "Workload": ("workloads", True),
+    "AdmissionCheck": ("admissionchecks", False),
+    "WorkloadPriorityClass": ("workloadpriorityclasses", False),
+}
+
+
+def kueue_resource(kind: str, version: str) -> Resource:
+    """A kind of Kueue's in the version that the cluster serves."""
+    plural, namespaced = _KUEUE[kind]
+    return Resource("kueue.x-k8s.io", version, plural, namespaced, kind)
+
+
 _BY_KIND: Final[Mapping[tuple[str, str], Resource]] = {(r.api_version, r.kind): r for r in (*OURS, *BUILT_IN)}
 
 

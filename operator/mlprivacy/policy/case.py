@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlprivacy.api.base import Parsed
 from mlprivacy.api.consent_scope import ConsentScopeSpec
@@ -22,6 +22,12 @@ from mlprivacy.policy.facts import Claim, Facts
 from mlprivacy.policy.matching import covers
 from mlprivacy.policy.model import Dependency
 from mlprivacy.policy.rule import ParameterValue, Raised
+
+if TYPE_CHECKING:
+    from mlprivacy.policy.charging import Accounts
+
+ALL_BUDGETS: Final = Dependency("PrivacyBudget", "", "*")
+ALL_REGISTRATIONS: Final = Dependency("Registrations", "", "*")  # of datasets, in the ledgers
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,22 @@ class Case:
     def rdma_removed(self) -> tuple[str, ...] | None:
         """The RDMA resources that are taken away before the job runs; None when nothing is."""
         return removed(self)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """What a training job takes of privacy budgets; remembered as something the decision rests on."""
+        from mlprivacy.policy.charging import Accounts, accounts_of  # noqa: PLC0415 - it needs what stands here
+
+        if not isinstance(self.spec, TrainingJobSpec):
+            return Accounts()
+        found = accounts_of(self.spec, self.datasets, self.namespace, self.facts)
+        self.touched.add(ALL_REGISTRATIONS)
+        if found.unlisted or any(account.budget is None for account in found.each):
+            self.touched.add(ALL_BUDGETS)
+        self.touched.update(
+            Dependency("PrivacyBudget", "", account.budget.name) for account in found.each if account.budget is not None
+        )
+        return found
 
     def expires(self, moment: datetime) -> None:
         """Remember that the decision can change at ``moment`` by time alone."""

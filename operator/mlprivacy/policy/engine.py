@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from mlprivacy.api.base import Assurance, FieldError, KindInfo, Parsed, parse_spec
+from mlprivacy.api.base import Assurance, FieldError, KindInfo, Mode, Parsed, parse_spec
 from mlprivacy.api.inference_job import KIND as INFERENCE_JOB
 from mlprivacy.api.inference_job import InferenceJobSpec
 from mlprivacy.api.reasons import Reason
@@ -14,9 +14,12 @@ from mlprivacy.api.training_job import KIND as TRAINING_JOB
 from mlprivacy.api.training_job import TrainingJobSpec
 from mlprivacy.policy import assurance, custom, exceptions
 from mlprivacy.policy.case import Case
+from mlprivacy.policy.charge import Outside
+from mlprivacy.policy.charging import accounts_of
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.facts import Facts
 from mlprivacy.policy.grounds import Grounds, grounds
+from mlprivacy.policy.loss import LossKey
 from mlprivacy.policy.model import (
     Action,
     Decision,
@@ -118,6 +121,7 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
     findings = [_finding_of_hold(h) for h in holds]
     obligations: list[Obligation] = []
     excepted = exceptions.of_case(case, under.terms)
+    outside: dict[str, Outside] = {}
     for rule in under.rules[kind]:
         raised: list[Raised] = []
         for item in rule.check(case):
@@ -126,8 +130,10 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
             else:
                 raised.append(item)
         if raised:  # usually there is nothing, which needs no look at packs and policies
-            found = _found(rule, raised, under.voice(rule, facts.now))
-            findings += excepted.findings(rule.id, zip(raised, found, strict=True))
+            found = _found(rule, raised, under.voice(rule, facts.now), under.mode)
+            answered = list(excepted.findings(rule.id, zip(raised, found, strict=True)))
+            findings += answered
+            outside |= _let_pass(zip(raised, answered, strict=True))
     if under.regime is not None:
         findings += custom.findings(case, under.custom, under.regime)
 
@@ -144,7 +150,25 @@ def evaluate_parsed(kind: Literal["TrainingJob", "InferenceJob"], job: Parsed[An
         spec_digest=spec_digest,
         dependencies=frozenset(case.touched),
         valid_until=min(case.deadlines, default=None),
+        charges=case.accounts.charges(facts.losses, outside),
     )
+
+
+def losses_asked(raw: Mapping[str, Any], facts: Facts) -> tuple[LossKey, ...]:
+    """The losses that have to be counted before this job can be decided on; none for most.
+
+    Adapters have them counted (`policy.loss.count`) and put the outcomes into ``facts.losses``. Never raises on the
+    content of ``raw``.
+    """
+    if raw.get("kind") != "TrainingJob":
+        return ()
+    kind, job = parse_job(raw)
+    spec = job.spec
+    if not isinstance(spec, TrainingJobSpec) or spec.privacy is None:
+        return ()
+    namespace = job.namespace or "default"
+    datasets = Resolver(kind, namespace, facts).datasets(spec)
+    return accounts_of(spec, datasets, namespace, facts).keys()
 
 
 def custom_asked(raw: Mapping[str, Any], facts: Facts) -> custom.Asked | None:
@@ -265,14 +289,21 @@ def _finding_of_hold(raised: Raised) -> Finding:
     )
 
 
-def _found(rule: Rule, raised: Iterable[Raised], voice: Voice) -> Iterator[Finding]:
+def _let_pass(answered: Iterable[tuple[Raised, Finding]]) -> Iterator[tuple[str, Outside]]:
+    """The subject domains whose data is used although something stands against that, and what let it pass."""
+    for item, said in answered:
+        if item.domain and said.action.rank < Action.HOLD.rank:
+            yield item.domain, "Exception" if said.exception else "Audit"
+
+
+def _found(rule: Rule, raised: Iterable[Raised], voice: Voice, mode: Mode | None) -> Iterator[Finding]:
     """What one rule raised, as findings under the regime's mode."""
     action, enforced, policy, names, citations = voice
     for item in raised:
         yield Finding(
             rule=rule.id,
-            action=_effective(item, action),
-            under_enforce=_effective(item, enforced),
+            action=_effective(item, action, mode),
+            under_enforce=_effective(item, enforced, "Enforce"),
             reason=item.reason,
             path=item.path,
             message=item.message,
@@ -285,10 +316,10 @@ def _found(rule: Rule, raised: Iterable[Raised], voice: Voice) -> Iterator[Findi
         )
 
 
-def _effective(item: Raised, action: Action) -> Action:
+def _effective(item: Raised, action: Action, mode: Mode | None) -> Action:
     """What one thing does where a breach of its rule does ``action``."""
-    effective = action
-    if item.hold and action is Action.DENY:
+    effective = Action.DENY if item.firm and mode in ("Warn", "Enforce") else action
+    if item.hold and effective is Action.DENY:
         effective = Action.HOLD
     if item.boundary and effective.rank < Action.HOLD.rank:
         effective = Action.HOLD

@@ -18,6 +18,7 @@ from mlprivacy.api.privacy_policy import PrivacyPolicySpec
 from mlprivacy.policy.charge import Registered, Rooms
 from mlprivacy.policy.custom import Key, Outcome
 from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
+from mlprivacy.policy.loss import LossKey, LossOutcome
 from mlprivacy.policy.packs import Pack, built_in_packs, built_in_shelf
 
 
@@ -75,4 +76,5 @@ class Facts:
     budgets: tuple[Parsed[PrivacyBudgetSpec], ...] = ()  # all PrivacyBudgets, by name
     registered: tuple[Registered, ...] = ()  # datasets that the ledgers hold, also of budgets that are gone
     rooms: Rooms | None = None  # what the ledgers say of this job; None where there is no ledger to ask
+    losses: Mapping[LossKey, LossOutcome] = field(default_factory=dict)  # counted; one that is not there is not known
     custom: Mapping[Key, Outcome] = field(default_factory=dict)  # of custom rules; one that is not there has no answer

@@ -13,7 +13,9 @@ from mlprivacy.api.data_class import DataClassSpec
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.policy.charge import Registered
 from mlprivacy.policy.deletion import being_deleted
 from mlprivacy.policy.fabric.asks import Asks, asks_of
 from mlprivacy.policy.fabric.objects import UNKNOWN, Fabric
@@ -44,6 +46,12 @@ class Lookup(Protocol):
 
     def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
         """All PrivacyPolicies."""
+
+    def budgets(self) -> Sequence[Parsed[PrivacyBudgetSpec]]:
+        """All PrivacyBudgets, by name."""
+
+    def registrations(self) -> Sequence[Registered]:
+        """The datasets that the ledgers hold."""
 
     def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
         """The PolicyExceptions that name this very job."""
@@ -156,6 +164,8 @@ def select_facts(
         datasets=datasets,
         consent_scopes=consent_scopes,
         policies=tuple(lookup.policies()),
+        budgets=tuple(lookup.budgets()),
+        registered=tuple(lookup.registrations()),
         packs=shelf.packs,
         bad_packs=shelf.bad,
         exceptions=tuple(

@@ -12,7 +12,10 @@ from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.dataset_grant import DatasetGrantSpec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.api.policy_exception import PolicyExceptionSpec
+from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.privacy_policy import PrivacyPolicySpec
+from mlprivacy.budget.ledger.registrations import plain, reduced, registrations_of
+from mlprivacy.policy.charge import Registered
 from mlprivacy.policy.exceptions import is_for
 from mlprivacy.policy.fabric.asks import Asks
 from mlprivacy.policy.fabric.objects import CLUSTER_SCOPED as FABRIC_CLUSTER_SCOPED
@@ -23,7 +26,10 @@ from mlprivacy.policy.pack_check import is_pack, shelf_of
 from mlprivacy.policy.packs import Shelf
 from mlprivacy.policy.people import attestations_of, is_register
 
-CLUSTER_SCOPED = frozenset({"Namespace", "DataClass", "PolicyException", "PrivacyPolicy"}) | FABRIC_CLUSTER_SCOPED
+CLUSTER_SCOPED = (
+    frozenset({"Namespace", "DataClass", "LedgerEntry", "PolicyException", "PrivacyBudget", "PrivacyPolicy"})
+    | FABRIC_CLUSTER_SCOPED
+)
 
 
 class ObjectLookup:
@@ -50,6 +56,8 @@ class ObjectLookup:
         self._raw: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._parsed: dict[tuple[str, str, str], Parsed[Any]] = {}
         self._shelf: Shelf | None = None
+        self._budgets: tuple[Parsed[PrivacyBudgetSpec], ...] | None = None
+        self._registered: tuple[Registered, ...] | None = None
         for obj in objects:
             metadata = obj.get("metadata")
             meta = metadata if isinstance(metadata, Mapping) else {}
@@ -87,6 +95,20 @@ class ObjectLookup:
     def policies(self) -> Sequence[Parsed[PrivacyPolicySpec]]:
         """All PrivacyPolicies."""
         return cast("Sequence[Parsed[PrivacyPolicySpec]]", self._all("PrivacyPolicy", ""))
+
+    def budgets(self) -> tuple[Parsed[PrivacyBudgetSpec], ...]:
+        """All PrivacyBudgets, by name; the same object each time."""
+        if self._budgets is None:
+            self._budgets = tuple(self._all("PrivacyBudget", ""))
+        return self._budgets
+
+    def registrations(self) -> tuple[Registered, ...]:
+        """The datasets that the entries of ledgers among the objects register; the same object each time."""
+        if self._registered is None:
+            entries = (reduced(raw) for (kind, _, _), raw in self._raw.items() if kind == "LedgerEntry")
+            found = plain([one for entry in entries for one in registrations_of(entry)])
+            self._registered = tuple(Registered(*one) for one in found)
+        return self._registered
 
     def exceptions(self, kind: str, namespace: str, name: str) -> Sequence[Parsed[PolicyExceptionSpec]]:
         """The PolicyExceptions that name this very job."""

@@ -20,18 +20,6 @@ class Planned:
 
 _PLANNED: Final = (
     Planned(
-        "dp-budget",
-        "dp",
-        "every block has room for the job's loss, and the namespace's quota holds",
-        "the privacy budget",
-    ),
-    Planned(
-        "dp-consistent",
-        "dp",
-        "batch size, steps, noise and the public number of units give no more than the declared epsilon",
-        "the accounting of the privacy budget",
-    ),
-    Planned(
         "inference-gateway",
         "inference",
         "clients are authenticated and have a query budget, outputs are cut and redacted",

@@ -39,6 +39,9 @@ class Raised:
 
     ``boundary`` marks what a DatasetGrant does not cover: that is access, not policy, so in a mode or under an override
     that would let a breach pass it holds the job, as a reference without any grant does.
+
+    ``firm`` marks what Warn and an override do not soften: only the mode Audit, or an exception, lets it pass. What is
+    spent of a privacy budget can not be taken back (accounting.md 5).
     """
 
     path: str
@@ -48,6 +51,8 @@ class Raised:
     hold: bool = False
     private: bool = False
     boundary: bool = False
+    firm: bool = False
+    domain: str | None = None  # the subject domain whose blocks are tainted when it is let pass
     note: bool = False  # tells a person what is done; it never stops a job
 
 

@@ -132,6 +132,7 @@ _WHY: Mapping[str, str] = {
     "dnsPolicy": "sealed jobs resolve no names",
     "nodeName": "a job must pass the scheduler",
     "schedulerName": "a job must pass the cluster's scheduler",
+    "schedulingGates": "gates are the operator's, which opens its own once the ledger names the pod",
     "serviceAccountName": "the operator gives each job an account without a token",
     "serviceAccount": "the operator gives each job an account without a token",
     "runtimeClassName": "the runtime is chosen by the platform",

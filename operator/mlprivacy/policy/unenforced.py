@@ -11,7 +11,6 @@ from mlprivacy.policy.facts import Capability
 from mlprivacy.policy.rule import Raised, missing
 
 _ACCOUNTED_LATER = {
-    "Event": "the accounting of serialised events",
     "Federated": "the federated aggregator",
     "SecureComputation": "secure computation",
 }
@@ -36,8 +35,6 @@ def unenforced_training(spec: TrainingJobSpec, capabilities: frozenset[Capabilit
             yield _hold(
                 "spec.output.destination", "copying outputs through the release gate", "leave output.destination out"
             )
-    if spec.trials > 1:
-        yield _hold("spec.trials", "one charge for several trials", "set trials to 1")
     if spec.privacy is not None and spec.privacy.mechanism in _ACCOUNTED_LATER:
         yield _hold(
             "spec.privacy.mechanism", _ACCOUNTED_LATER[spec.privacy.mechanism], "use mechanism DPSGD with an epsilon"

@@ -53,6 +53,11 @@ class RenderContext:
         return self.decision.obligations
 
     @property
+    def gated(self) -> bool:
+        """Whether its pod waits behind a scheduling gate until the ledger has bound it to its reservation."""
+        return any(charge.outside is None and charge.loss is not None for charge in self.decision.charges)
+
+    @property
     def object_name(self) -> str:
         """Name of the rendered objects, without the attempt."""
         return names.OBJECT_PREFIX + self.name

@@ -23,6 +23,8 @@ class BatchJob:
         """The user's template; restarts are new attempts, which the operator decides on."""
         pod = base_pod(context)
         pod["spec"]["restartPolicy"] = "Never"
+        if context.gated:
+            pod["spec"]["schedulingGates"] = [{"name": names.GATE_BUDGET}]
         return pod
 
     def wrap(self, context: RenderContext, pod: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "networkPolicy": {"enabled": True, "apiServerCIDRs": ["192.0.2.0/24", "2001:db8::/64"]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "grafanaDashboard": {"enabled": True},
     "crds": {"keep": False},
 }
 WAYS: Final = {"outside": OUTSIDE, "inside": INSIDE, "everything": EVERYTHING}

@@ -1,5 +1,6 @@
 """The chart rendered by the real helm: what each way to install makes, and what none may make."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,8 @@ import yaml
 from mlprivacy.cli.main import cli
 
 WAYS = ("outside", "inside", "everything")
-CHART = Path(__file__).parents[3] / "charts" / "mlprivacy"
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "mlprivacy"
 CRDS = Path(__file__).parents[3] / "crds"
 
 
@@ -231,18 +233,67 @@ def test_every_component_that_runs_is_monitored(render: Any) -> None:
         services = [one for one in of(objects, "Service") if chosen <= one["metadata"]["labels"].items()]
         assert len(services) == 1
         assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
-    rules = of(objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
-    assert {rule["alert"] for rule in rules} == {
-        "MlprivacyCertificateExpires",
-        "MlprivacyCacheStale",
-        "MlprivacyAdmissionErrors",
-        "MlprivacyAdmissionSkipped",
+    groups = of(objects, "PrometheusRule")[0]["spec"]["groups"]
+    assert {group["name"]: {rule["alert"] for rule in group["rules"]} for group in groups} == {
+        "mlprivacy": {
+            "MlprivacyCertificateExpires",
+            "MlprivacyCacheStale",
+            "MlprivacyAdmissionErrors",
+            "MlprivacyAdmissionSkipped",
+        },
+        "mlprivacy-budgets": {
+            "MlprivacyBudgetFills",
+            "MlprivacyBudgetAlmostExhausted",
+            "MlprivacyBudgetTainted",
+            "MlprivacyLedgerBroken",
+            "MlprivacyLedgerNotAnchored",
+            "MlprivacyBudgetJobStarves",
+            "MlprivacyBudgetApprovalWaits",
+        },
     }
+
+
+def made_by(text: str) -> set[str]:
+    """The metrics of ours in an expression, as the reference calls them."""
+    found = set(re.findall(r"\bmlprivacy_[a-z_]+", text))
+    return {name.removesuffix("_bucket") for name in found}
+
+
+def test_what_alerts_and_the_dashboard_ask_for_is_made(render: Any) -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"`(mlprivacy_[a-z_]+)`", page))
+    objects = render("everything")
+    rules = [rule for group in of(objects, "PrometheusRule")[0]["spec"]["groups"] for rule in group["rules"]]
+    for rule in rules:
+        assert made_by(rule["expr"]) <= known, rule["alert"]
+        assert rule["labels"]["severity"] in ("info", "warning", "critical")
+        assert not {"summary", "description"} ^ rule["annotations"].keys()
+    (board,) = [one for one in of(objects, "ConfigMap") if one["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    panels = json.loads(board["data"]["mlprivacy-budgets.json"])["panels"]
+    asked = {target["expr"] for panel in panels for target in panel["targets"]}
+    assert set().union(*map(made_by, asked)) <= known
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    # Every gauge of a domain is seen somewhere: on the board or by an alert.
+    budgets = {name for name in known if name.startswith(("mlprivacy_budget_", "mlprivacy_ledger_"))}
+    seen = set().union(*map(made_by, asked), *(made_by(rule["expr"]) for rule in rules))
+    assert budgets - seen == {"mlprivacy_budget_domains_without_series", "mlprivacy_ledger_sequence"}
+
+
+def test_an_alert_names_the_people_and_the_number_when_it_fires(render: Any) -> None:
+    """Prometheus's own templates come out of Helm's as they are."""
+    groups = of(render("everything"), "PrometheusRule")[0]["spec"]["groups"]
+    for rule in next(group["rules"] for group in groups if group["name"] == "mlprivacy-budgets"):
+        assert "{{ $labels.subject_domain }}" in rule["annotations"]["summary"], rule["alert"]
 
 
 NONSENSE: dict[str, tuple[dict[str, Any], str, str]] = {
     # values over `inside`, namespace, what is said
     "a tag for a digest": ({"image": {"digest": "latest"}}, "", "image.digest must be sha256:"),
+    "alerts in the wrong order": (
+        {"prometheusRule": {"budgetUsedRatio": 0.96}},
+        "",
+        "prometheusRule.budgetUsedRatio is 0.96, not less than the 0.95",
+    ),
     "no digest": ({"image": {"digest": ""}}, "", "image.digest must be sha256:"),
     "no repository": ({"image": {"repository": ""}}, "", "image.repository is empty"),
     "a digest in the repository": (
@@ -386,3 +437,29 @@ def test_reports_are_written_only_where_wanted_and_with_no_more_rights(helm: Any
     assert rights == ([("mlprivacy-controller", ["reports"])] if enabled else [])
     spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
     assert ("--open-reports" in spec["containers"][0]["args"]) is enabled
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_kueue_is_written_to_only_where_wanted_and_never_the_spec_of_a_check(
+    helm: Any, ways: Any, enabled: bool
+) -> None:
+    done = helm("template", values={**ways["inside"], "kueue": {"enabled": enabled}})
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    rights = {
+        (role["metadata"]["name"], resource, verb)
+        for role in of(objects, "ClusterRole") + of(objects, "Role")
+        for rule in role["rules"]
+        if "kueue.x-k8s.io" in rule.get("apiGroups", [])
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    reads = {"get", "list", "watch"}
+    written = sorted((resource, verb) for _, resource, verb in rights if verb not in reads)
+    assert {name for name, _, _ in rights} == ({"mlprivacy-controller"} if enabled else set())
+    changes = [("workloads", verb) for verb in ("create", "delete", "patch")]
+    assert written == (
+        [("admissionchecks/status", "patch"), *changes, ("workloads/status", "patch")] if enabled else []
+    )
+    spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
+    assert ("--kueue" in spec["containers"][0]["args"]) is enabled

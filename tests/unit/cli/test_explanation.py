@@ -135,3 +135,23 @@ def test_an_exception_says_whether_it_counts_and_why() -> None:
     assert text.startswith("DOES NOT COUNT PolicyException e why Expired: its time is over rule dp-required")
     assert "asked by alice approved by nobody" in text
     assert exception_view({**raw, "status": {}}).headline == "UNDECIDED"
+
+
+def test_what_a_job_takes_of_privacy_budgets_is_told() -> None:
+    use = {
+        "subjectDomain": "clinic-patients", "budget": "patients", "state": "Waiting", "attempt": 1, "blocks": 12,
+        "epsilon": 2.5, "delta": 1e-8, "sharePercent": 3.7, "noiseMultiplier": 1.1,
+        "samplingRate": 0.004, "steps": 2500,
+    }  # fmt: skip
+    waits = {"type": "BudgetReserved", "status": "False", "reason": "BudgetLocked", "message": "2026-W10 opens."}
+    job = held(budgets=[use], conditions=[waits])
+    text = " ".join(text_of(Explanation("TrainingJob clinic/diagnosis", None, raw=job)).split())
+    for said in (
+        "Privacy budgets budget patients (clinic-patients): attempt 1 waits",
+        "epsilon 2.5 at delta 1e-08",
+        "3.7 % of each of 12 blocks",
+        "noise multiplier 1.1, sampling rate 0.004, 2500 steps",
+        "BudgetReserved False BudgetLocked",
+        "2026-W10 opens.",
+    ):
+        assert said in text, said

@@ -16,7 +16,7 @@ from mlprivacy.controller.plan import Phase
 from mlprivacy.controller.status import Outcome, job_status
 from mlprivacy.controller.store import JobKey
 from mlprivacy.kube.errors import Conflict, NotFound, Unreachable
-from mlprivacy.kube.facts import matters
+from mlprivacy.kube.factstore_changes import matters
 from mlprivacy.policy.model import Verdict
 
 JOB = change(training_job(), "spec.privacy.epsilon", 5)

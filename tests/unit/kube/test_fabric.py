@@ -21,7 +21,8 @@ from fabric_objects import (
 from mlprivacy.kube import fabric
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.fabric import decisive
-from mlprivacy.kube.facts import FactStore, matters
+from mlprivacy.kube.facts import FactStore
+from mlprivacy.kube.factstore_changes import matters
 from mlprivacy.policy.model import Dependency
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

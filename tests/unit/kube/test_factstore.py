@@ -9,7 +9,8 @@ import pytest
 
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
-from mlprivacy.kube.facts import FactStore, touched_by
+from mlprivacy.kube.facts import FactStore
+from mlprivacy.kube.factstore_changes import touched_by
 from mlprivacy.kube.factstore_reads import REMEMBERED, ReadBudget
 from mlprivacy.kube.settling import SETTLE_SECONDS, Recent, exception_of
 from mlprivacy.policy.engine import evaluate

@@ -4,7 +4,7 @@ import pytest
 from builders import change, consent_scope, data_class, dataset, decide, grant, health_class, policy, training_job
 
 from mlprivacy.api.reasons import Reason
-from mlprivacy.kube.facts import matters
+from mlprivacy.kube.factstore_changes import matters
 from mlprivacy.policy.model import Verdict
 
 DELETED = "2026-06-01T11:00:00Z"

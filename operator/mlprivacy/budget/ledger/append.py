@@ -97,6 +97,11 @@ class Ledger:
             await self._walk()
         self._contact = self._clock()
 
+    async def current(self) -> None:
+        """Know what others wrote, when that was asked last more than AWAY ago. Raises ChainError as `refresh` does."""
+        if self._contact is None or not timedelta(0) <= self._clock() - self._contact <= AWAY:
+            await self.refresh()
+
     async def append(self, transitions: Sequence[Transition], terms: Terms | None = None) -> Appended:
         """Write the steps that are not in the chain yet, in one entry: all of them, or none.
 
@@ -107,8 +112,7 @@ class Ledger:
             ChainError: when the chain is broken; nothing is written until people have looked.
             Contended: when other writers won TRIES times in a row.
         """
-        if self._contact is None or not timedelta(0) <= self._clock() - self._contact <= AWAY:
-            await self.refresh()
+        await self.current()
         for _ in range(TRIES):
             try:
                 new = self._allowed(transitions, terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from mlprivacy.budget.ledger.transitions import (
     Promise,
     Register,
     Release,
+    ReleaseReason,
     Reserve,
     Retire,
     Taint,
@@ -250,3 +251,8 @@ def taint_id(transition: Taint) -> str:
 def settle_digest(transition: Commit | Release) -> str:
     """What makes two ends of an attempt the same."""
     return digest_of([transition.TYPE, transition.body()])
+
+
+def was_released(key: AttemptKey, settled: Settled) -> bool:
+    """Whether the attempt's reservation was given back whole, and not committed."""
+    return any(settled.settle == settle_digest(Release(*key, reason)) for reason in get_args(ReleaseReason))

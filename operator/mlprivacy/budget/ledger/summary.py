@@ -142,6 +142,40 @@ def _worst_row(state: State, rows: NDArray[Any]) -> Matrix:
     return worst
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A ledger in single numbers, for metrics. ``used`` is a share (1 is full), ``worst`` is None without a bound."""
+
+    open: int
+    exhausted: int
+    retired: int
+    tainted: int
+    used: float
+    reservations: int
+    sequence: int
+    promised: float | None
+    worst: float | None
+
+
+def figures_of(state: State) -> Figures:
+    """The figures; a table of 10,000 blocks is looked at once and no block by itself."""
+    table, promise = state.table, state.promise
+    opened = table.opened
+    rows = np.flatnonzero(opened & ~table.retired)
+    fractions = used_fraction(state, rows)[0] if promise is not None and len(rows) else np.zeros(0)
+    return Figures(
+        open=len(rows),
+        exhausted=int((fractions >= 1).sum()),
+        retired=int((opened & table.retired).sum()),
+        tainted=int((opened & table.tainted).sum()),
+        used=float(fractions.max()) if len(fractions) else 0.0,
+        reservations=len(state.reservations),
+        sequence=state.head.sequence,
+        promised=float(promise.epsilon) if promise is not None else None,
+        worst=worst_case(state)[0],
+    )
+
+
 def status_of(state: State) -> dict[str, Any]:
     """The part of a PrivacyBudget's status that the ledger gives; conditions and generation are the caller's."""
     table, promise = state.table, state.promise

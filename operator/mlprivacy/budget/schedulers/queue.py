@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,15 @@ import numpy as np
 
 from mlprivacy.budget.curves import Curve
 from mlprivacy.budget.schedulers import waits
-from mlprivacy.budget.schedulers.base import Block, Decision, Demand, SchedulerError, check_demand, check_values
+from mlprivacy.budget.schedulers.base import (
+    Block,
+    Decision,
+    Demand,
+    SchedulerError,
+    Waiting,
+    check_demand,
+    check_values,
+)
 from mlprivacy.budget.schedulers.jobs import Job, Key, Policy
 from mlprivacy.budget.schedulers.table import Table, Where, indices
 from mlprivacy.budget.schedulers.unlocking import Everything, Floats, Unlocking
@@ -157,6 +165,39 @@ class Queue:
                 del buckets[job.kind]
                 if not buckets:
                     del self._parked[job.parked]
+
+    def take(self, blocks: Sequence[str], curve: Curve, namespace: str = "") -> None:
+        """A job that never waited here has taken this of each block. Raises SchedulerError as `give_back` does."""
+        check_values("what is taken", curve, self.table.orders)
+        self.table.take(self.table.where(blocks), np.array(curve), namespace)
+
+    def fits(self, demand: Demand) -> bool:
+        """Whether every block could take a demand that does not wait here, as all is unlocked now.
+
+        Raises:
+            SchedulerError: as `submit` does.
+        """
+        check_demand(demand)
+        curve, _ = self._curve(demand)
+        return self.table.lacking(self.table.where(demand.blocks), curve, demand.namespace) < 0
+
+    def give_back(self, blocks: Sequence[str], curve: Curve, namespace: str = "") -> None:
+        """What a job was granted and did not use is there again on each of these blocks, for the next decision.
+
+        Raises:
+            SchedulerError: a block is not there, or the curve has the wrong length or a value that is none.
+        """
+        check_values("what is given back", curve, self.table.orders)
+        where = self.table.where(blocks)
+        self.table.take(where, -np.array(curve), namespace)
+        self._changed.update(indices(where).tolist())
+
+    def wait_of(self, job_id: str) -> Waiting | None:
+        """What a job waits for, as the last decision left it; None when it does not wait or was not looked at yet."""
+        job = self._jobs.get(job_id)
+        if job is None or job.parked < 0:
+            return None
+        return waits.explain(self.table, [job], self._now, self._granted)[0]
 
     def waiting(self) -> tuple[str, ...]:
         """The ids of the jobs that wait, in the order in which they came."""

@@ -1,4 +1,4 @@
-"""holders: who may weaken what protects people, and who may approve exceptions, as the bindings of the cluster say.
+"""holders: who may weaken what protects people, and who may approve what others ask for, as the bindings say.
 
 No such resource is served, so `kubectl auth can-i` says no whoever asks. The guards ask the API server with the group
 of the resource and without a namespace: only what a ClusterRoleBinding gives counts.
@@ -14,7 +14,11 @@ from mlprivacy.cli.checks.base import Check, Found, Site, ok, warn
 from mlprivacy.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
 
 APPROVE_VERB: Final = "approve"
-ASKED: Final = ((WEAKEN_VERB, WEAKEN_RESOURCE.split(".", maxsplit=1)[0]), (APPROVE_VERB, "policyexceptions"))
+ASKED: Final = (
+    (WEAKEN_VERB, WEAKEN_RESOURCE.split(".", maxsplit=1)[0]),
+    (APPROVE_VERB, "policyexceptions"),
+    (APPROVE_VERB, "privacybudgets"),
+)
 _EVERYBODY: Final = ("system:authenticated", "system:unauthenticated", "system:serviceaccounts")
 
 

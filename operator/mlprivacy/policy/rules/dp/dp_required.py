@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import ROUND_FLOOR, Context, Decimal
 
 from mlprivacy.policy.case import Case, ClassUse
+from mlprivacy.policy.figures import at_most, exact
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
@@ -30,16 +30,17 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     for item in demanding:
         cap = item.spec.differential_privacy.max_epsilon_per_job
         if cap is not None and privacy.epsilon is None:
+            dpsgd = "" if privacy.mechanism == "Event" else "mechanism to DPSGD and "
             yield missing(
                 "spec.privacy.epsilon",
-                f"{item.name} allows one job an epsilon of {_exact(cap)}, and what this job spends is not known",
-                f"set mechanism to DPSGD and epsilon to {_exact(cap)} or less",
+                f"{item.name} allows one job an epsilon of {exact(cap)}, and what this job spends is not known",
+                f"set {dpsgd}epsilon to {exact(cap)} or less",
             )
         elif cap is not None and privacy.epsilon is not None and privacy.epsilon > cap:
             yield breach(
                 "spec.privacy.epsilon",
-                f"{_exact(privacy.epsilon)} is more than the {_exact(cap)} that {item.name} allows one job",
-                f"set epsilon to {_exact(cap)} or less",
+                f"{exact(privacy.epsilon)} is more than the {exact(cap)} that {item.name} allows one job",
+                f"set epsilon to {exact(cap)} or less",
             )
         if item.spec.differential_privacy.unit == "User" and privacy.unit == "Event":
             yield breach(
@@ -54,22 +55,10 @@ def _whole(case: Case, demanding: list[ClassUse]) -> str:
     """Every field that a job without a promise needs, with the greatest values that are allowed."""
     caps = [c.spec.differential_privacy.max_epsilon_per_job for c in demanding]
     known = [c for c in caps if c is not None]
-    epsilon = f"epsilon at most {_exact(min(known))}" if known else "epsilon"
+    epsilon = f"epsilon at most {exact(min(known))}" if known else "epsilon"
     bound = _delta_bound(case, demanding)
-    delta = f"delta at most {_at_most(bound[0])}" if bound is not None else "delta"
+    delta = f"delta at most {at_most(bound[0])}" if bound is not None else "delta"
     return f"set spec.privacy with mechanism: DPSGD, {epsilon}, {delta}, batchSize, epochs and maxGradNorm"
-
-
-def _exact(value: float) -> str:
-    """The number as short as it can be written without changing it, so that what a remedy says can be typed."""
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-
-
-def _at_most(bound: float) -> str:
-    """Three digits of a bound, rounded down where need be: what a remedy says must be within it."""
-    if float(f"{bound:.3g}") <= bound:
-        return f"{bound:.3g}"
-    return f"{float(Context(prec=3, rounding=ROUND_FLOOR).create_decimal(Decimal(bound))):.3g}"
 
 
 def _delta_bound(case: Case, demanding: list[ClassUse]) -> tuple[float, str] | None:
@@ -102,14 +91,14 @@ def _delta(case: Case, demanding: list[ClassUse]) -> Iterator[Raised]:
     if privacy.delta is None:
         yield breach(
             "spec.privacy.delta",
-            f"no delta is promised; it must be at most {_at_most(bound)}, which is {why}",
-            f"set delta to {_at_most(bound)} or less",
+            f"no delta is promised; it must be at most {at_most(bound)}, which is {why}",
+            f"set delta to {at_most(bound)} or less",
         )
     elif privacy.delta > bound:
         yield breach(
             "spec.privacy.delta",
-            f"{_exact(privacy.delta)} is more than {_at_most(bound)}, which is {why}",
-            f"set delta to {_at_most(bound)} or less",
+            f"{exact(privacy.delta)} is more than {at_most(bound)}, which is {why}",
+            f"set delta to {at_most(bound)} or less",
         )
 
 

@@ -1,0 +1,91 @@
+"""Which blocks there are to be by now, and which of them a selection reaches. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges, check_ranges, ranges_of
+from mlprivacy.budget.ledger.state import State
+
+_BY_TIME: Final = "IngestionTime"  # only there a moment says in which block a record lies
+
+
+class Bounds(Protocol):
+    """Bounds of a selection, both included; None is no bound on that side."""
+
+    @property
+    def first(self) -> str | None:
+        """Label of the first block."""
+
+    @property
+    def last(self) -> str | None:
+        """Label of the last block."""
+
+    @property
+    def since(self) -> datetime | None:
+        """The first moment, for blocks by IngestionTime; of no meaning for others."""
+
+    @property
+    def until(self) -> datetime | None:
+        """The last moment, likewise."""
+
+
+def blocks_due(state: State, cut: Cut, since: datetime, now: datetime) -> Ranges | None:
+    """The blocks that are to be opened now; None when all are open.
+
+    What is older than the first block lies in the first one, for ever: once a block is open none before it is opened,
+    or a budget that is made anew with an earlier beginning would give the people of the first block a fresh one.
+
+    Args:
+        state: the ledger.
+        cut: the partition.
+        since: a moment in the first block, where the ledger has none yet.
+        now: the present.
+
+    Raises:
+        BlockError: when they would be too many, or ``since`` lies in the future or before 1970.
+    """
+    opened = np.flatnonzero(state.table.opened)
+    if not len(opened):
+        return cut.due(since, now)
+    if cut.period is None:
+        return None  # all buckets are opened at once
+    last, newest = state.table.base + int(opened[-1]), cut.key_at(now)
+    return check_ranges((Range(last + 1, newest),)) if newest > last else None
+
+
+def open_rows(state: State) -> NDArray[np.intp]:
+    """The rows of the blocks that are open and not retired."""
+    return np.flatnonzero(state.table.opened & ~state.table.retired)
+
+
+def reached(state: State, cut: Cut, selections: Iterable[Bounds]) -> Ranges:
+    """The open blocks, retired ones left out, that any of the selections reaches.
+
+    Raises:
+        BlockError: when a label is no block, none is reached, or they fall into too many ranges.
+    """
+    keys = state.table.base + open_rows(state)
+    wanted = np.zeros(len(keys), np.bool_)
+    for one in selections:
+        first, last = _keys(cut, one)
+        wanted |= (keys >= first) & (keys <= last)
+    if not wanted.any():
+        raise BlockError("no block that is open lies in what the job selects; see the blocks in the budget's status")
+    return ranges_of(keys[wanted].tolist())
+
+
+def _keys(cut: Cut, bounds: Bounds) -> tuple[int, int]:
+    first = cut.key_of(bounds.first) if bounds.first is not None else 0
+    last = cut.key_of(bounds.last) if bounds.last is not None else np.iinfo(np.int64).max
+    if cut.by == _BY_TIME:
+        if bounds.since is not None:
+            first = max(first, cut.key_at(bounds.since))
+        if bounds.until is not None:
+            last = min(last, cut.key_at(bounds.until))
+    return first, int(last)

@@ -1,0 +1,1 @@
+"""What people see and do with the privacy budgets of a cluster: `mlprivacy budget`."""

@@ -1,0 +1,60 @@
+"""Whether a job can never be granted any more: what is spent for good leaves it no room, whatever others give back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlprivacy.budget.curves import Curve
+from mlprivacy.budget.ledger.blocks import BlockError
+from mlprivacy.budget.ledger.checks import fitting
+from mlprivacy.budget.ledger.reach import reached
+from mlprivacy.budget.ledger.state import State
+from mlprivacy.budget.ledger.table import Matrix
+from mlprivacy.budget.ledger.units import to_units
+from mlprivacy.policy.charge import Charge, Room
+from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, largest_within
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Blocks that can not take a job any more: the sentence, and what its blocks have left, by orders."""
+
+    never: str
+    committed: Matrix
+    capacity: Matrix
+
+
+def lack_of(state: State, charge: Charge) -> Lack | None:
+    """Why this charge can not be granted any more; None when it may be.
+
+    What running jobs hold may come back, so that only what is committed counts.
+    """
+    loss = charge.loss
+    if loss is None or state.promise is None or len(loss.curve) != len(state.orders):
+        return None
+    try:
+        rows = state.table.rows(reached(state, state.promise.cut, charge.selections))
+    except BlockError:
+        return None
+    committed: Matrix = state.table.committed[rows]
+    fits = fitting(committed, np.array(to_units(loss.curve), np.int64), state.capacity)
+    if fits.all():
+        return None
+    where = f"{state.label(state.table.base + int(rows[fits.argmin()]))} of {state.subject_domain}"
+    many = int((~fits).sum()) - 1
+    others = "" if not many else f" (and {many} more block{'s' if many > 1 else ''})"
+    never = f"{where}{others} has no room for it left: what is spent there is spent for good"
+    return Lack(never, np.unique(committed, axis=0), state.capacity)
+
+
+def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutcome]) -> Room:
+    """The same with the largest ε that still could be granted, which takes seconds to find."""
+    key = next((k for k, found in losses.items() if isinstance(found, Counted) and found.loss is charge.loss), None)
+
+    def fit(curve: Curve) -> bool:
+        return bool(fitting(lack.committed, np.array(to_units(curve), np.int64), lack.capacity).all())
+
+    return Room(never=lack.never, largest=None if key is None else largest_within(key, fit))

@@ -1,0 +1,1 @@
+"""TrainingJobs in the queues of Kueue, and the AdmissionCheck of the privacy budget."""

@@ -1,0 +1,305 @@
+"""`mlprivacy budget`: what people see of the budgets of a cluster, of one, and of a job; and with too few rights."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from budget_objects import Server, budget, condition, ledger_objects, using_job
+from builders import change
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+from ledger_world import NOON, commit, job, release, reserve
+
+from mlprivacy.budget.ledger.blocks import Range
+from mlprivacy.budget.ledger.transitions import Retire, Taint
+from mlprivacy.cli import budget_commands, cluster
+from mlprivacy.cli.budgets import jobs, view
+from mlprivacy.cli.budgets.model import BlockUse, Budget, JobUse
+from mlprivacy.cli.budgets.page import bar
+from mlprivacy.cli.budgets.reading import Chain, chain_of
+from mlprivacy.cli.main import cli
+from mlprivacy.kube.errors import Unreachable
+
+SPENT = (reserve(1, 0.5), commit(1), reserve(2, 0.25, blocks=(2, 3)))
+TAINTED = (*SPENT, Taint(job(9), (Range(5, 5),), "Exception"), Retire((Range(7, 7),), "Owner"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def runs(*arguments: str, objects: Any = (), hidden: Any = (), answer: str = "") -> tuple[Result, Server]:
+        server = Server(*objects, hidden=hidden)
+        monkeypatch.setattr(cluster, "run", lambda access, work: asyncio.run(work(server)))
+        return CliRunner().invoke(cli, ["budget", *arguments], input=answer), server
+
+    return runs
+
+
+def words(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def test_the_table_of_all_budgets(run: Any) -> None:
+    waits = using_job("late", "Waiting", "BudgetExhausted")
+    result, _ = run(objects=[budget(*TAINTED), *ledger_objects(*TAINTED), using_job(), waits])
+    assert result.exit_code == 0, result.output
+    head, row = result.output.splitlines()[:2]
+    found = dict(zip(view.HEAD, [cell.strip() for cell in row.split("  ") if cell.strip()], strict=True))
+    assert head.split("  ")[0] == "NAME"
+    assert found["PROMISE"] == "10, 0.001"
+    assert (found["OPEN"], found["FULL"], found["RETIRED"], found["TAINTED"]) == ("7", "0", "1", "1")
+    assert (found["USED"], found["WORST CASE"], found["WEAKEST"], found["GUARANTEE"]) == (
+        "75.0 %", "no bound", "Gated", "BROKEN",
+    )  # fmt: skip
+    assert (found["HELD"], found["WAITING"], found["LEDGER"], found["STATE"]) == ("1", "1", "at 6", "in force")
+    assert "late patients Waiting 10.0 % BudgetExhausted" in words(result).replace("research/", "")
+
+
+def test_status_is_taken_for_granted(run: Any) -> None:
+    one = [budget(*SPENT)]
+    assert run("patients", objects=one)[0].output == run("status", "patients", objects=one)[0].output
+    assert run("-o", "json", objects=one)[0].output == run("status", "-o", "json", objects=one)[0].output
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("-o json", json.loads), ("-o yaml", yaml.safe_load)])
+def test_for_programs(run: Any, asked: str, shown: Any) -> None:
+    result, _ = run(*asked.split(), objects=[budget(*SPENT), *ledger_objects(*SPENT)])
+    body = shown(result.output)
+    assert body["unread"] == []
+    (one,) = body["budgets"]
+    assert (one["name"], one["subjectDomain"], one["usedPercent"]) == ("patients", "clinic-patients", 75.0)
+    assert (one["ledgerHead"], one["ledgerEntries"], one["guaranteeHolds"]) == (4, 4, True)
+    one, _ = run("patients", *asked.split(), objects=[budget(*SPENT), using_job()])
+    (full,) = shown(one.output)["budgets"]
+    assert full["jobs"][0]["share"] == 0.1
+    assert len(full["status"]["fullest"]) == 8
+
+
+def test_csv_has_a_column_for_all_and_no_formula(run: Any) -> None:
+    result, _ = run("-o", "csv", objects=[budget(*SPENT, name="=cmd"), budget(*SPENT, name="b")])
+    rows = list(csv.DictReader(io.StringIO(result.output)))
+    assert [row["name"] for row in rows] == ["'=cmd", "b"]
+    assert tuple(rows[0]) == view.COLUMNS
+
+
+def test_one_budget_in_full(run: Any) -> None:
+    waits = using_job("late", "Waiting", "BudgetExhausted")
+    quotas = [{"namespace": "research", "share": 0.4}]
+    scheduling = {"policy": "DPF", "unlocking": {"lifetime": "90d"}, "timeout": "7d"}
+    found = budget(*TAINTED, quotas=quotas, scheduling=scheduling)
+    result, _ = run("clinic-patients", objects=[found, *ledger_objects(*TAINTED), using_job(), waits])
+    assert result.exit_code == 0
+    text = words(result)
+    for said in (
+        "IN FORCE PrivacyBudget patients",
+        "epsilon 10, delta 0.001, notice 2026-01 for each User (revision 1)",
+        "no bound: data of tainted blocks was used outside accounting",
+        "BROKEN for 1 tainted block, for good",
+        "7 open, 0 exhausted, 1 retired, 1 tainted; cut by Subject, 8 buckets",
+        "1 reservation by jobs that start or run",
+        "at entry 6, 6 entries",
+        "The 8 fullest blocks",
+        "bucket 2 [##############======== ] 75.0 %",
+        "research/job-9 Exception 2026-03-14T12:00:04.000000Z",
+        "research/late Waiting 10.0 % 8 2.5",
+        "research/late: BudgetExhausted: bucket 3 has no room.",
+        "research up to 40% of each block; no other namespace",
+        "DPF, a block unlocks evenly over 90d, a job that waits longer than 7d is refused",
+        "Declared or better",
+        "urn:clinic:visits",
+    ):
+        assert said in text, said
+
+
+def test_a_promise_that_waits_says_who_approves_how(run: Any) -> None:
+    larger = budget(*SPENT, epsilon=12, noticeVersion="2026-06")
+    result, _ = run(objects=[larger])
+    assert "`mlprivacy budget approve patients` shows and approves it" in words(result)
+    larger["status"]["conditions"].append(
+        condition("Stalled", "True", "PromiseWaits", "Somebody else must approve it.")
+    )
+    page, _ = run("patients", objects=[larger])
+    assert "Stalled: PromiseWaits: Somebody else must approve it." in words(page)
+    assert "WAITS FOR APPROVAL" in page.output
+    assert "epsilon 12, delta 0.001, notice 2026-06, which waits for a second person" in words(page)
+
+
+def test_a_budget_that_the_controller_has_not_seen(run: Any) -> None:
+    fresh = {**budget(), "status": {}}
+    assert "no promise yet" in run(objects=[fresh])[0].output
+    page = words(run("patients", objects=[fresh])[0])
+    assert "none in force yet; asked for: epsilon 10, delta 0.001, notice 2026-01" in page
+    assert "Blocks: none yet" in page
+
+
+def test_a_condition_that_is_not_true_is_told(run: Any) -> None:
+    taken = change(budget(*SPENT), "status.conditions", [condition("Ready", "False", "DomainTaken", "members has it.")])
+    result, _ = run("patients", objects=[taken])
+    assert "DOMAINTAKEN" in result.output
+    assert "Ready: DomainTaken: members has it." in words(result)
+
+
+def test_a_ledger_that_ends_before_its_status_is_told(run: Any) -> None:
+    """A restored etcd: the status is newer than the entries, or the other way round while the controller works."""
+    result, _ = run(objects=[budget(*SPENT), *ledger_objects(*SPENT[:1])])
+    assert "the ledger in the cluster ends with 2: entries are missing" in words(result)
+    result, _ = run("patients", objects=[budget(*SPENT[:1]), *ledger_objects(*SPENT)])
+    assert "at entry 4, 4 entries; the status is of entry 2, and the ledger has 4 by now" in words(result)
+
+
+def test_no_budget_of_that_name(run: Any) -> None:
+    result, _ = run("patient", objects=[budget()])
+    assert result.exit_code == 2
+    assert "no PrivacyBudget and no subject domain patient. There are: patients (clinic-patients)." in words(result)
+
+
+def test_with_too_few_rights_it_shows_what_it_may(run: Any) -> None:
+    engineer = run(objects=[budget(*SPENT), using_job()], hidden=["PrivacyBudget", "LedgerEntry"])[0]
+    assert engineer.exit_code == 3
+    assert "INCOMPLETE you may not list privacybudgets.mlprivacy.dev" in words(engineer)
+    assert "research/diagnosis patients Reserved 10.0 %" in words(engineer)
+    no_entries = run("patients", objects=[budget(*SPENT)], hidden=["LedgerEntry"])[0]
+    assert no_entries.exit_code == 0
+    assert "at entry 4, as the status says; you may not read the entries" in words(no_entries)
+    no_jobs = run(objects=[budget(*SPENT)], hidden=["TrainingJob"])[0]
+    assert no_jobs.exit_code == 3
+
+
+def test_a_job_on_one_screen(run: Any) -> None:
+    result, _ = run("--job", "research/diagnosis", objects=[budget(*SPENT), using_job()])
+    assert result.exit_code == 0
+    for said in (
+        "RESERVED TrainingJob research/diagnosis",
+        "budget patients (clinic-patients): attempt 1 holds it for its attempt",
+        "epsilon 2.5 at delta 1e-08, of this attempt",
+        "10 % of each of 8 blocks",
+        "noise multiplier 1.1, sampling rate 0.004, 2500 steps",
+        "Uses 10 % of each block, 2 such jobs fit.",
+        "The ledger decides",
+    ):
+        assert said in words(result), said
+    assert "granted" not in result.output, "it is granted already"
+
+
+def test_a_job_that_waits_says_for_what(run: Any) -> None:
+    full = (reserve(1, 0.95),)
+    waits = using_job("late", "Waiting", "BudgetExhausted")
+    result, _ = run("--job", "late", objects=[budget(*full), waits])
+    text = words(result)
+    assert "WAITS TrainingJob research/late" in text
+    assert "BudgetExhausted since 2026-03-14T12:00:00Z: bucket 3 has no room." in text
+    assert "Part of it is reserved by jobs that have not ended" in text
+    body = json.loads(run("--job", "late", "-o", "json", objects=[budget(*full), waits])[0].output)
+    assert body["waits"]["reason"] == "BudgetExhausted"
+    assert body["budgets"][0]["left"]["jobs"] == 0
+    assert not body["budgets"][0]["left"]["exact"]
+
+
+def test_a_job_without_budgets_and_a_job_that_is_not_there(run: Any) -> None:
+    free = change(using_job(), "status", {"conditions": [condition("BudgetReserved", "True", "NoBudgetNeeded")]})
+    assert "NO BUDGET" in run("--job", "diagnosis", objects=[free])[0].output
+    gone, _ = run("--job", "research/none")
+    assert (gone.exit_code, "There is no TrainingJob none in the namespace research" in words(gone)) == (2, True)
+    assert run("--job", "a/b/c")[0].exit_code == 2
+
+
+def test_a_job_whose_budget_may_not_be_read(run: Any) -> None:
+    result, _ = run("--job", "diagnosis", objects=[using_job()], hidden=["PrivacyBudget"])
+    assert (result.exit_code, "so what is left is not known" in words(result)) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["-n a -A", "--job a patients", "--job a -A", "--job a -o csv", "--watch -o csv", "--plot a.txt", "-o xml"],
+)
+def test_what_does_not_go_together_is_refused(run: Any, wrong: str) -> None:
+    result, server = run(*wrong.split())
+    assert (result.exit_code, server.asked) == (2, 0)
+
+
+def test_nothing_in_a_budget_steers_the_terminal(run: Any) -> None:
+    evil = budget(*TAINTED)
+    evil["status"]["taints"][0]["reason"] = "fine\x1b[2J"
+    evil["status"]["conditions"].append(condition("Ready", "False", "Bad", "words\x1b[31m"))
+    assert "\x1b" not in run("patients", objects=[evil])[0].output
+
+
+def test_a_plot_of_the_blocks(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("a.svg", "b.svg"):
+        result, _ = run("--plot", str(tmp_path / name), objects=[budget(*TAINTED), budget(*SPENT, name="other")])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "bucket 2" in (tmp_path / "a.svg").read_text()
+    empty, _ = run("--plot", str(tmp_path / "c.svg"), objects=[budget()])
+    assert (empty.exit_code, "nothing to draw" in empty.output, (tmp_path / "c.svg").exists()) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("use", "shown"),
+    [
+        (BlockUse("a", 0, 0), "[" + " " * 30 + "]"),
+        (BlockUse("a", 0.01, 0), "[#" + " " * 29 + "]"),
+        (BlockUse("a", 99.9, 0), "[" + "#" * 29 + " ]"),
+        (BlockUse("a", 100, 50), "[" + "#" * 15 + "=" * 15 + "]"),
+        (BlockUse("a", 250, 0), "[" + "#" * 30 + "]"),
+    ],
+)
+def test_a_bar_is_empty_only_when_nothing_is_used_and_full_only_when_all_is(use: BlockUse, shown: str) -> None:
+    assert bar(use) == shown
+
+
+@pytest.mark.parametrize("pruned", [0, 1, 2, 37, 63])
+@pytest.mark.parametrize("hint", [0, 1, 40, 64, 70])
+def test_both_ends_of_a_ledger_are_found_by_a_few_looks(pruned: int, hint: int) -> None:
+    steps = [step for n in range(1, 32) for step in (reserve(n, 0.001), release(n))]
+    server = Server(*ledger_objects(*steps, reserve(99, 0.01))[pruned:])
+    assert asyncio.run(chain_of(server, "clinic-patients", hint)) == Chain(pruned + 1, 64)
+    assert server.asked < 30
+
+
+def test_a_ledger_without_entries() -> None:
+    assert asyncio.run(chain_of(Server(), "clinic-patients", 3)) == Chain(0, 0)
+
+
+def test_blocks_that_a_job_names_are_those_that_count() -> None:
+    found = Budget.of(budget(*SPENT))
+    spec = {"datasets": [{"blocks": {"from": "bucket 4", "to": "bucket 6"}}]}
+    assert jobs.blocks_of(spec, found) == ("bucket 4", "bucket 5", "bucket 6")
+    assert jobs.blocks_of({"datasets": [{}, *spec["datasets"]]}, found) == ()
+    late = JobUse.of(change(using_job(), "spec", spec))
+    page = jobs.page_of(late, [found], (), NOON)
+    assert page.parts[0].found is not None
+    assert page.parts[0].found.left.jobs == 5  # half of these is used, and a job takes a tenth
+
+
+async def test_watching_shows_what_changes_and_survives_an_outage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(budget_commands, "WATCH_SECONDS", 0)
+    answers: Any = iter(["a", "a", Unreachable("gone", "Connection"), "a", "b", KeyboardInterrupt()])
+
+    async def shown(client: Any) -> Any:
+        found = next(answers)
+        if isinstance(found, BaseException):
+            raise found
+        return found, 0, None
+
+    with pytest.raises(KeyboardInterrupt):
+        await budget_commands._watch(None, shown, "json")  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out == "a\nb\n"
+    assert "does not answer (gone); it is asked again" in said.err
+
+
+def test_a_shell_completes_the_commands_of_budgets() -> None:
+    found = ShellComplete(cli, {}, "mlprivacy", "_MLPRIVACY_COMPLETE").get_completions(["budget"], "")
+    assert {item.value for item in found} >= {"status", "ledger", "approve", "retire", "simulate", "figures"}
+    options = ShellComplete(cli, {}, "mlprivacy", "_MLPRIVACY_COMPLETE").get_completions(["budget", "status"], "--")
+    assert {item.value for item in options} >= {"--job", "--watch", "--plot", "--context"}
