@@ -47,10 +47,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "object-changed": (
         "admission",
-        "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy or PolicyException: "
-        "who, whether it was let through, the digest of the spec before and after, which fields changed; of an "
-        "exception whether it was asked for, approved, revoked or changed. Sent without waiting. A write that the API "
-        "server gave up afterwards has a record too",
+        "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy, PolicyException or "
+        "PrivacyBudget: who, whether it was let through, the digest of the spec before and after, which fields "
+        "changed; of an exception whether it was asked for, approved, revoked or changed; of a budget what was done about its "
+        "promise, and the promise. Sent without waiting. A write that the API server gave up afterwards has a record "
+        "too",
     ),
     "object-deleted": (
         "controller",
