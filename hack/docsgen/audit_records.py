@@ -49,9 +49,9 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "admission",
         "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy, PolicyException or "
         "PrivacyBudget: who, whether it was let through, the digest of the spec before and after, which fields "
-        "changed; of an exception whether it was asked for, approved, revoked or changed; of a budget what was done about its "
-        "promise, and the promise. Sent without waiting. A write that the API server gave up afterwards has a record "
-        "too",
+        "changed; of an exception whether it was asked for, approved, revoked or changed; of a budget what was done "
+        "about its promise, and the promise. Sent without waiting. A write that the API server gave up afterwards has "
+        "a record too",
     ),
     "object-deleted": (
         "controller",
