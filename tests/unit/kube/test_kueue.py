@@ -14,12 +14,13 @@ from builders import NOW, decide, training_job
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.controller.budgets.answer import Answer
+from mlprivacy.controller.kueue.admissioncheck import AdmissionChecks
 from mlprivacy.controller.kueue.asks import Uncharged
 from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.kueue.served import Served
 from mlprivacy.controller.plan import Phase, Plan, Seen, Step
 from mlprivacy.controller.status import Outcome
-from mlprivacy.controller.store import JobKey
+from mlprivacy.controller.store import JobKey, JobStore
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import Conflict
 
@@ -69,6 +70,7 @@ class Desk:
         self.api = api
         self.keys: list[JobKey] = []
         self.returned = 0
+        self.jobs = JobStore()
         self.events = Announced()
         self.served = Served(client, self.keys.append, self._back, backoff=(0.01, 0.05))
         self.gate = Queueing(
@@ -310,3 +312,37 @@ async def test_a_job_that_may_not_run_any_more_leaves_the_queue(desk: Desk) -> N
     rest = Plan(Step.REST, Phase.REFUSED, 0, Reason.REFUSED)
     assert await desk.gate.settle(KEY, QUEUED, refused, rest, Outcome(Phase.REFUSED, Reason.REFUSED))
     assert not any("/workloads/" in path for path in desk.api.objects)
+
+
+# -- checks and Workloads of others ------------------------------------------------------------------------------------
+
+CHECK_PATH = f"{GROUP}/v1beta2/admissionchecks/privacy-budget"
+
+
+def checks_of(desk: Desk, client: KubeClient, enforce: str | None = "enforce") -> AdmissionChecks:
+    labels = {"mlprivacy.dev/enforce": enforce} if enforce else {}
+    return AdmissionChecks(desk.served, client, desk.jobs, lambda _: labels, lambda: NOW)
+
+
+async def test_a_check_that_is_looked_at_before_all_is_read_is_looked_at_again(desk: Desk, client: KubeClient) -> None:
+    await desk.api.put(CHECK_PATH, CHECK)
+    desk.install("v1beta2")
+    await desk.served.look()  # the first list is still under way
+    checks = checks_of(desk, client)
+    assert await checks.reconcile(JobKey("AdmissionCheck", "", "privacy-budget")) == 1.0
+    await desk.seen(lambda: desk.served.synced)
+    assert await checks.reconcile(JobKey("AdmissionCheck", "", "privacy-budget")) is None
+    assert desk.api.objects[CHECK_PATH]["status"]["conditions"][0]["status"] == "True"
+
+
+@pytest.mark.parametrize(("known", "state"), [(True, "Pending"), (False, "Rejected")])
+async def test_an_owner_that_is_no_job_of_ours_makes_no_workload_ours(
+    desk: Desk, client: KubeClient, known: bool, state: str
+) -> None:
+    await desk.api.put(CHECK_PATH, CHECK)
+    await desk.ready()
+    if known:
+        desk.jobs.put({**QUEUED, "metadata": {**QUEUED["metadata"], "resourceVersion": "1"}})
+    await desk.workload(status=status(QuotaReserved="True"))
+    await checks_of(desk, client).reconcile(JobKey("Workload", "research", "mlp-diagnosis-1"))
+    assert desk.stored()["status"]["admissionChecks"][0]["state"] == state

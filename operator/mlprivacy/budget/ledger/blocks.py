@@ -119,6 +119,24 @@ class Cut:
             return check_ranges((Range(0, (self.buckets or 1) - 1),))
         return check_ranges((Range(self.key_at(since), self.key_at(now)),))
 
+    def start_of(self, key: int) -> datetime | None:
+        """The first moment of the block's period, in UTC; None for buckets, and past the calendar."""
+        try:
+            match self.period:
+                case "Day":
+                    day = _EPOCH + timedelta(days=key)
+                case "Week":
+                    day = _FIRST_MONDAY + timedelta(weeks=key)
+                case "Month":
+                    day = date(1970 + key // 12, key % 12 + 1, 1)
+                case "Year":
+                    day = date(1970 + key, 1, 1)
+                case _:
+                    return None
+        except (OverflowError, ValueError):
+            return None
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
     def label(self, key: int) -> str:
         """The block's name for people: 2026-03-14, 2026-W11, 2026-03, 2026, or ``bucket 7``."""
         try:

@@ -22,6 +22,7 @@ _GUESS: Final = (
     "From the budget's status, which names the fullest blocks and not their whole curves: good for jobs like those "
     "before. The ledger decides; whoever may read ledgerentries.mlprivacy.dev is told exactly."
 )
+_ANY: Final = "each block"  # where the status names none, since none was used
 _HELD: Final = (
     "Part of it is reserved by jobs that have not ended: should they give that back, there would be room. A job that "
     "is applied waits for that."
@@ -90,7 +91,7 @@ def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()
     found = {use.name: use.used / 100 for use in budget.open_blocks if not names or use.name in names}
     unlock = unlocking_of(budget, now)
     blocks = [
-        Block(name, (used,), (1.0,), unlock.part, unlock.seconds) for name, used in (found or {"each": 0.0}).items()
+        Block(name, (used,), (1.0,), unlock.part, unlock.seconds) for name, used in (found or {_ANY: 0.0}).items()
     ]
     left = what_is_left(blocks, (share,))
     count = budget.count("open") or len(blocks)

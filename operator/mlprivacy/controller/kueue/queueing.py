@@ -36,6 +36,7 @@ from mlprivacy.policy.model import Decision, Verdict
 logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 5.0  # until what Kueue or the API server refused is tried again
 SOON_SECONDS = 0.5
+CHARGED_SECONDS = 30.0  # until a queued job is decided on again whose budget others may use up meanwhile
 
 
 @dataclass
@@ -116,6 +117,8 @@ class Queueing:
             turn = Turn(Do.WAIT, f"the API server refuses something about its Workload: {error}", again=AGAIN_SECONDS)
         if turn.do is Do.GO:
             return replace(plan, queue=("False", Reason.ADMITTED, turn.message))
+        if decision.charges and turn.again is None:
+            turn = replace(turn, again=CHARGED_SECONDS)
         return _held(plan, turn)
 
     def _ignored(self, raw: dict[str, Any], plan: Plan) -> Plan:
