@@ -65,7 +65,7 @@ def _apply(cluster: Cluster, say: Say) -> list[Outcome]:
         persona = persona_for(obj)
         if persona is not None and obj not in jobs:
             cluster.apply(obj, as_user=persona.user)
-    say("classes and policies by the privacy officer, datasets, consents and grants by the data owner")
+    say("classes, policies and privacy budgets by the privacy officer, datasets, consents and grants by the data owner")
     refused, created = [], []
     rules = outcomes.rules_of(objects)
     for job in jobs:
@@ -100,7 +100,9 @@ def _tell(cluster: Cluster, stack: DevStack, found: list[Outcome], show: str | N
 def _compare(found: list[Outcome]) -> int:
     wanted = outcomes.expected(EXAMPLES)
     wrong = [o for o in found if wanted[o.kind, o.namespace, o.name] != (o.outcome, tuple(sorted(o.rules)))]
-    counts = {name: sum(o.outcome == name for o in found) for name in ("accepted", "warned", "held", "refused")}
+    counts = {
+        name: sum(o.outcome == name for o in found) for name in ("accepted", "warned", "waiting", "held", "refused")
+    }
     print(f"{len(found)} jobs: " + ", ".join(f"{n} {name}" for name, n in counts.items()) + ".")
     for o in wrong:
         outcome, rules = wanted[o.kind, o.namespace, o.name]

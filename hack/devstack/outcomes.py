@@ -14,7 +14,7 @@ from mlprivacy.policy.custom import finding_id
 from mlprivacy.policy.rules import rules_by_id
 
 RESOURCES: Final = {"TrainingJob": "trainingjobs.mlprivacy.dev", "InferenceJob": "inferencejobs.mlprivacy.dev"}
-FOLDERS: Final = ("clinic", "shop", "laws")
+FOLDERS: Final = ("clinic", "shop", "laws", "budget")
 _SETTLE_SECONDS: Final = 60.0
 # Rules that are only recorded here, as examples/expected.yaml says.
 RECORDED: Final = frozenset({"rdma-drift", "records-of-processing", "trained-personnel"})
@@ -22,7 +22,10 @@ RECORDED: Final = frozenset({"rdma-drift", "records-of-processing", "trained-per
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job: accepted, warned, held or refused; the rules that say so; the sentence a person reads."""
+    """One job: accepted, warned, waiting, held or refused; the rules that say so; the sentence a person reads.
+
+    What waits is accepted, and its privacy budget has no room for it yet.
+    """
 
     kind: str
     namespace: str
@@ -46,9 +49,12 @@ def load(examples: Path, folder: str) -> list[dict[str, Any]]:
 
 
 def expected(examples: Path) -> dict[tuple[str, str, str], tuple[str, tuple[str, ...]]]:
-    """Outcome and rules of every job, by kind, namespace and name."""
+    """Outcome and rules of every job in a cluster, by kind, namespace and name."""
     document = yaml.safe_load((examples / "expected.yaml").read_text(encoding="utf-8"))
-    return {(j["kind"], j["namespace"], j["name"]): (j["outcome"], tuple(j["rules"])) for j in document["jobs"]}
+    return {
+        (j["kind"], j["namespace"], j["name"]): ("waiting" if j.get("waits") else j["outcome"], tuple(j["rules"]))
+        for j in document["jobs"]
+    }
 
 
 def rules_of(objects: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -111,7 +117,10 @@ def _of_status(live: Mapping[str, Any]) -> Outcome | None:
     findings = [f for f in status["decision"]["findings"] if f["rule"] not in RECORDED]
     rules = tuple(sorted({f["rule"] for f in findings}))
     metadata = live["metadata"]
-    if accepted["status"] == "True":
+    budget = conditions.get("BudgetReserved")
+    if accepted["status"] == "True" and budget is not None and budget["status"] == "False":
+        outcome, why = "waiting", f"{budget['reason']}: {budget['message']}"
+    elif accepted["status"] == "True":
         if conditions["ControlsReady"]["status"] != "True" and conditions["Stalled"]["status"] != "True":
             return None
         outcome = "warned" if any(f["action"] == "Warn" for f in findings) else "accepted"

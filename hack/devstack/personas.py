@@ -23,6 +23,7 @@ ENGINEER = Persona("alice", "mlprivacy-ml-engineer", "ML engineer")
 _BY_KIND: Mapping[str, Persona] = {
     "DataClass": OFFICER,
     "PrivacyPolicy": OFFICER,
+    "PrivacyBudget": OFFICER,
     "Dataset": OWNER,
     "DatasetGrant": OWNER,
     "ConsentScope": OWNER,

@@ -47,10 +47,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "object-changed": (
         "admission",
-        "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy or PolicyException: "
-        "who, whether it was let through, the digest of the spec before and after, which fields changed; of an "
-        "exception whether it was asked for, approved, revoked or changed. Sent without waiting. A write that the API "
-        "server gave up afterwards has a record too",
+        "somebody made or changed a Dataset, DatasetGrant, ConsentScope, DataClass, PrivacyPolicy, PolicyException or "
+        "PrivacyBudget: who, whether it was let through, the digest of the spec before and after, which fields "
+        "changed; of an exception whether it was asked for, approved, revoked or changed; of a budget what was done "
+        "about its promise, and the promise. Sent without waiting. A write that the API server gave up afterwards has "
+        "a record too",
     ),
     "object-deleted": (
         "controller",
@@ -74,6 +75,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "note": ("accountant", "a remark of the trainer's; in the sidecar's own log"),
     "peer-refused": ("accountant", "another user id than the trainer's knocked at the socket"),
     "refused": ("gateway", "how many requests were refused since the last such record, and why"),
+    "ledger-head": (
+        "collector",
+        "the newest entry of a subject domain's ledger, as the controller said it: number, hash, who said so, and the "
+        "collector's signature. In the chain `ledger-heads`; a ledger that is older than this holds its domain",
+    ),
     "segment-begin": ("the log", "first record of a segment; names the segment before"),
     "segment-end": ("the log", "last record of a full segment; names the segment after"),
     "torn": ("the log", "an unfinished last line was moved aside after a crash"),

@@ -85,7 +85,9 @@ def run(access: Access, work: Callable[[KubeClient], Awaitable[T]]) -> T:
             "The API server does not know who you are; log in again, or give another --kubeconfig."
         ) from error
     except Forbidden as error:
-        raise CliError(f"You may not do this: {error.message}. Ask for one of the mlprivacy-* roles.") from error
+        raise CliError(
+            f"You may not do this: {error.message.rstrip('.')}. Ask for one of the mlprivacy-* roles."
+        ) from error
     except ApiError as error:
         raise CliError(_sentence(f"the API server answered: {error}")) from error
 

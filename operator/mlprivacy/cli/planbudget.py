@@ -73,7 +73,7 @@ def of_cluster(name: str, plan: Plan, access: Access, blocks: str | None) -> dic
     try:
         if state is not None and state.promise is not None:
             orders = state.orders
-            found = room.exact(state, budget.spec, curve_of(plan.event, orders), now, ranges)
+            found = room.exact(state, budget, curve_of(plan.event, orders), now, ranges)
             stops = found.stops
         else:
             orders, whole = room.capacity_of(budget)

@@ -89,7 +89,10 @@ class Controller:
         self._exceptions = Exceptions(facts, effects, receipts, _utc_now)
         self._packs = Packs(facts, self._announcer)
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
-        self._office = Office(client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew)
+        self._office = Office(
+            client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew,
+            self._announcer,
+        )  # fmt: skip
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
         self._kueue = Served(client, self._queue.add, self._queue_all, enabled=config.kueue)

@@ -123,6 +123,7 @@ class Reconciler:
             await self.reports.report(key, raw, decision, governed=governed)
         complete = await self.queueing.settle(key, raw, decision, plan, outcome) and complete
         self.reporter.silence(raw, plan)
+        self.reporter.budget(raw, passed.condition)
         complete = await self.reporter.seal(raw, plan) and complete
         if plan.step in (Step.START, Step.KEEP) and outcome.started_at is not None:
             complete = await self.exceptions.count(raw, decision, plan.attempt) and complete

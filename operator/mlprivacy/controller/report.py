@@ -20,7 +20,7 @@ from mlprivacy.controller.effects import Effects, Superseded
 from mlprivacy.controller.plan import Phase, Plan, Step
 from mlprivacy.controller.receipts import Receipts
 from mlprivacy.controller.sealing import SEAL_REASONS, told
-from mlprivacy.controller.status import Outcome, changed, job_status, shown_findings
+from mlprivacy.controller.status import Outcome, Tri, changed, job_status, shown_findings
 from mlprivacy.controller.store import JobKey
 from mlprivacy.controller.writes import Write
 from mlprivacy.controls.render import Rendered
@@ -150,6 +150,17 @@ class Reporter:
             },
         )
         return await self._note(event)
+
+    def budget(self, raw: dict[str, Any], told: Tri | None) -> None:
+        """Say what became of a job's privacy budget, once for each change. ``raw`` is the job before."""
+        before = get_condition((raw.get("status") or {}).get("conditions"), ConditionType.BUDGET_RESERVED) or {}
+        if told is None or (before.get("status"), before.get("reason")) == told[:2]:
+            return
+        _, reason, message = told
+        if reason in (Reason.NO_BUDGET_NEEDED, Reason.WAITING_FOR_BUDGET):
+            return  # nothing that people would look for
+        good = reason is Reason.BUDGET_HELD
+        self.announcer.say(raw, "Normal" if good else "Warning", reason.value, message)
 
     def silence(self, raw: dict[str, Any], plan: Plan) -> None:
         """Say that a sidecar is not heard, or is heard again. ``raw`` is the job before this was reported."""

@@ -437,3 +437,29 @@ def test_reports_are_written_only_where_wanted_and_with_no_more_rights(helm: Any
     assert rights == ([("mlprivacy-controller", ["reports"])] if enabled else [])
     spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
     assert ("--open-reports" in spec["containers"][0]["args"]) is enabled
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_kueue_is_written_to_only_where_wanted_and_never_the_spec_of_a_check(
+    helm: Any, ways: Any, enabled: bool
+) -> None:
+    done = helm("template", values={**ways["inside"], "kueue": {"enabled": enabled}})
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    rights = {
+        (role["metadata"]["name"], resource, verb)
+        for role in of(objects, "ClusterRole") + of(objects, "Role")
+        for rule in role["rules"]
+        if "kueue.x-k8s.io" in rule.get("apiGroups", [])
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    reads = {"get", "list", "watch"}
+    written = sorted((resource, verb) for _, resource, verb in rights if verb not in reads)
+    assert {name for name, _, _ in rights} == ({"mlprivacy-controller"} if enabled else set())
+    changes = [("workloads", verb) for verb in ("create", "delete", "patch")]
+    assert written == (
+        [("admissionchecks/status", "patch"), *changes, ("workloads/status", "patch")] if enabled else []
+    )
+    spec = named(objects, "Deployment", "mlprivacy-controller")["spec"]["template"]["spec"]
+    assert ("--kueue" in spec["containers"][0]["args"]) is enabled

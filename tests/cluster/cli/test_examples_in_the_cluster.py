@@ -44,7 +44,7 @@ def settled(stack: DevStack, job: Mapping[str, Any]) -> bool:
     return found in ACCEPTED[job["outcome"]]
 
 
-@pytest.fixture(params=["clinic", "shop", "laws"])
+@pytest.fixture(params=["clinic", "shop", "laws", "budget"])
 def folder(request: pytest.FixtureRequest, stack: DevStack) -> Any:
     """A folder of examples; all of it is deleted after the test."""
     name = str(request.param)
@@ -69,8 +69,9 @@ def test_applied_as_a_folder_refused_jobs_are_refused_at_apply_with_rule_field_a
 
 def test_applied_with_the_jobs_first_everything_settles(stack: DevStack, folder: str) -> None:
     files = sorted((EXAMPLES / folder).glob("*.yaml"))
-    # Namespaces, since the API server wants them first, and policies that admit what is refused without them.
-    names = [path for path in files if path.name in ("00-namespaces.yaml", "10-policies.yaml")]
+    # Namespaces, since the API server wants them first, policies that admit what is refused without them, and budgets:
+    # data without one is used uncounted.
+    names = [path for path in files if path.name in ("00-namespaces.yaml", "10-policies.yaml", "20-budgets.yaml")]
     for path in [*names, *reversed([path for path in files if path not in names])]:
         stack.cluster.kubectl("apply", "-f", str(path), check=False)
     for job in jobs(folder):

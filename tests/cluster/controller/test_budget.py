@@ -80,7 +80,7 @@ def end_at_seal(world, job: str) -> None:
     """The pod of the job, held at its seal probe, ends there, as its node would say."""
     at = "2026-06-01T12:00:00Z"
     ended = {"terminated": {"exitCode": 3, "reason": "Error", "message": "no", "startedAt": at, "finishedAt": at}}
-    (pod,) = [p for p in world.all("pods", f"{GROUP}/training-job={job}")]
+    (pod,) = world.all("pods", f"{GROUP}/training-job={job}")
     waits = {"waiting": {"reason": "PodInitializing"}}
     inits = [
         container(c["name"], ended if c["name"] == "mlprivacy-seal" else waits) for c in pod["spec"]["initContainers"]
@@ -95,42 +95,6 @@ def container(name: str, state):
     return {
         "name": name, "state": state, "ready": False, "started": False, "restartCount": 0, "image": "i", "imageID": "",
         "lastState": {},
-    }  # fmt: skip
-
-
-def private(epsilon: float, **more):
-    return {**LIKE, "epsilon": epsilon, **more}
-
-
-def with_budget(world):
-    world.apply(budget(world))
-    ready(world)
-    yield world
-    world.cluster.kubectl("delete", "privacybudgets.mlprivacy.dev", f"{world.namespace}-patients", "--ignore-not-found")
-
-
-@pytest.fixture
-def kept(world):
-    """An enforcing world with a budget of ε = 5 over four buckets."""
-    yield from with_budget(world)
-
-
-@pytest.fixture
-def lenient(lax):
-    """The same in an auditing world, where the test may say in the node's place how pods end."""
-    yield from with_budget(lax)
-
-
-def end_at_seal(world, job: str) -> None:
-    """The pod of the job ends at its seal probe, as its node would say."""
-    (pod,) = [p for p in world.all("pods", f"{GROUP}/training-job={job}")]
-    ended = {"terminated": {"exitCode": 3, "reason": "Error"}}
-    world.end_pod(pod, "Failed", initContainerStatuses=[container("mlprivacy-seal", ended)], containerStatuses=[])
-
-
-def container(name: str, state):
-    return {
-        "name": name, "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i", "lastState": {},
     }  # fmt: skip
 
 
@@ -223,7 +187,8 @@ def test_a_job_without_a_promise_marks_its_blocks_where_it_is_let_run(lenient):
 
 
 def test_a_job_that_can_never_run_is_refused_at_apply_with_the_largest_epsilon(kept):
-    done = kept.cluster.kubectl("apply", "-f", "-", input=json.dumps(kept.training_job(privacy=private(9))), check=False)
+    job = kept.training_job(privacy=private(9))
+    done = kept.cluster.kubectl("apply", "-f", "-", input=job, check=False)
     assert done.returncode != 0
     assert "dp-budget" in done.stderr
     assert "set epsilon to" in done.stderr

@@ -157,6 +157,11 @@ def installed(own: Budgeted) -> Budgeted:
         "spec": {"controllerName": "mlprivacy.dev/privacy-budget"},
     }
     own.cluster.apply(check)
+
+    def active() -> bool:
+        return is_true(own.cluster.get("admissionchecks.kueue.x-k8s.io", CHECK), "Active")
+
+    _JOBS.eventually(active, "the AdmissionCheck is answered")
     return own
 
 

@@ -32,8 +32,8 @@ _HOMES: Final = {
     "/apis/apiextensions.k8s.io/v1": "customresourcedefinitions",
     "/apis/admissionregistration.k8s.io/v1": "validatingadmissionpolicies validatingadmissionpolicybindings "
     "validatingwebhookconfigurations mutatingwebhookconfigurations mutatingadmissionpolicies",
-    "/apis/mlprivacy.dev/v1alpha1": "consentscopes dataclasses datasetgrants datasets inferencejobs policyexceptions "
-    "privacypolicies trainingjobs",
+    "/apis/mlprivacy.dev/v1alpha1": "consentscopes dataclasses datasetgrants datasets inferencejobs ledgerentries "
+    "policyexceptions privacybudgets privacypolicies trainingjobs",
 }
 HOME: Final = {plural: prefix for prefix, plurals in _HOMES.items() for plural in plurals.split()}
 _PATCHES: Final = {
@@ -205,7 +205,7 @@ def plural_of(obj: Mapping[str, Any]) -> str:
     """The resource that serves a kind."""
     lower = str(obj["kind"]).lower()
     irregular = {"networkpolicy": "networkpolicies", "ingress": "ingresses", "privacypolicy": "privacypolicies",
-                 "dataclass": "dataclasses", "endpoints": "endpoints"}  # fmt: skip
+                 "dataclass": "dataclasses", "endpoints": "endpoints", "ledgerentry": "ledgerentries"}  # fmt: skip
     return irregular.get(lower, lower + "s")
 
 

@@ -13,6 +13,8 @@ import yaml
 
 from mlprivacy.admission.handler import Handler, Reply
 from mlprivacy.admission.pods import PodJudge
+from mlprivacy.budget.ledger.admissible import Held, holding_of
+from mlprivacy.budget.ledger.registrations import Registration
 from mlprivacy.controls.render import render
 from mlprivacy.policy.engine import evaluate, parse_job
 from mlprivacy.policy.facts import Facts
@@ -86,6 +88,12 @@ class World:
 
     def packs(self) -> Shelf:
         return ObjectLookup(self.objects).packs()
+
+    def held(self) -> Held:
+        lookup = ObjectLookup(self.objects)
+        ledgers = tuple(Registration(one.domain, one.identity, one.source) for one in lookup.registrations())
+        holdings = [one for o in self.objects if o["kind"] == "Dataset" and (one := holding_of(o)) is not None]
+        return Held(tuple(lookup.budgets()), ledgers, holdings)
 
     def labels(self, name: str) -> Mapping[str, str] | None:
         return ObjectLookup(self.objects).namespace_labels(name)

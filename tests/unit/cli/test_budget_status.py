@@ -121,7 +121,11 @@ def test_a_promise_that_waits_says_who_approves_how(run: Any) -> None:
     larger = budget(*SPENT, epsilon=12, noticeVersion="2026-06")
     result, _ = run(objects=[larger])
     assert "`mlprivacy budget approve patients` shows and approves it" in words(result)
+    larger["status"]["conditions"].append(
+        condition("Stalled", "True", "PromiseWaits", "Somebody else must approve it.")
+    )
     page, _ = run("patients", objects=[larger])
+    assert "Stalled: PromiseWaits: Somebody else must approve it." in words(page)
     assert "WAITS FOR APPROVAL" in page.output
     assert "epsilon 12, delta 0.001, notice 2026-06, which waits for a second person" in words(page)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +116,18 @@ def test_nothing_is_granted_before_a_promise_nor_from_a_broken_ledger(plan: Any)
     assert (broken.exit_code, "The ledger of clinic-patients is broken" in broken.output) == (2, True)
 
 
-def test_the_newest_block_is_the_one_that_is_least_unlocked() -> None:
-    """Blocks by week, unlocked over ten: this week's has had one day of seventy."""
+def test_what_time_unlocks_is_waited_for() -> None:
+    """Unlocked over seventy days from when the budget was made, one day ago."""
     scheduling = {"policy": "DPF", "unlocking": {"lifetime": "70d"}}
-    weeks = budget(blocks={"by": "SubjectCohort", "period": "Week"}, scheduling=scheduling)
-    found = Budget.of(change(weeks, "status.fullest", [{"block": "2025-W50", "usedPercent": 50, "reservedPercent": 0}]))
-    day = 86_400
-    tuesday = datetime(2026, 3, 10, tzinfo=UTC)
+    weeks = change(budget(scheduling=scheduling), "metadata.creationTimestamp", "2026-03-09T00:00:00Z")
+    found = Budget.of(change(weeks, "status.fullest", [{"block": "bucket 3", "usedPercent": 5, "reservedPercent": 0}]))
+    tuesday, day = datetime(2026, 3, 10, tzinfo=UTC), 86_400
     guess = room.guess(found, 0.1, tuesday)
-    assert guess.left.blocked == ("2026-W11",)
-    assert guess.left.wait == pytest.approx(6 * day)
-    assert "It would be granted in 6 days" in guess.sentence
-    assert room.guess(found, 0.01, tuesday).left.wait == 0
-    assert room.guess(found, 0.6, tuesday).left.never == ("2025-W50",)
+    assert guess.left.blocked == ("bucket 3",)
+    assert guess.left.wait == pytest.approx(0.15 * 70 * day - day)
+    assert "It would be granted in 10 days, when enough of bucket 3 is unlocked" in guess.sentence
+    assert room.guess(found, 0.1, tuesday + timedelta(days=10)).left.wait == 0
+    assert room.guess(found, 0.96, tuesday).left.never == ("bucket 3",)
 
 
 def test_what_arrivals_unlock_is_said_not_to_be_known() -> None:

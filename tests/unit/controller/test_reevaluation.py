@@ -284,7 +284,7 @@ async def test_a_change_queues_the_jobs_that_rest_on_it_and_no_others(world: Sta
 def test_every_kind_of_fact_is_in_the_table() -> None:
     """A kind that the facts get later fails here until somebody says whom it concerns."""
     facts = {"Namespace", "DataClass", "Dataset", "DatasetGrant", "ConsentScope", "PrivacyPolicy", "PolicyException"}
-    facts |= {"PrivacyBudget", "LedgerEntry"}  # test_affected_by_budgets.py
+    facts |= {"PrivacyBudget", "LedgerEntry"}  # see test_affected_by_budgets.py
     from mlprivacy.kube.fabric import KINDS  # noqa: PLC0415
     from mlprivacy.kube.facts import PACKS, SOURCES  # noqa: PLC0415
 

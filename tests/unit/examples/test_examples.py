@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT: Mapping[str, Any] = yaml.safe_load((EXAMPLES / "expected.yaml").read_text(encoding="utf-8"))
 EXPECTED: list[Mapping[str, Any]] = DOCUMENT["jobs"]
 RECORDED: frozenset[str] = frozenset(DOCUMENT["recorded"])
-FOLDERS = ("clinic", "shop", "laws")
+FOLDERS = ("clinic", "shop", "laws", "budget")
 NOW = "2027-01-15"
 
 
@@ -40,7 +40,7 @@ def judged(*paths: str) -> tuple[int, dict[tuple[str, str, str], dict[str, Any]]
 def test_each_job_comes_to_the_expected_outcome_by_the_expected_rules(folder: str) -> None:
     code, jobs = judged(str(EXAMPLES / folder))
     for job in jobs.values():
-        assert {f["action"] for f in job["findings"] if f["rule"] in RECORDED} == {"Evidence"}
+        assert {f["action"] for f in job["findings"] if f["rule"] in RECORDED} <= {"Evidence"}
     found = {k: (outcome(job), sorted({f["rule"] for f in job["findings"]} - RECORDED)) for k, job in jobs.items()}
     wanted = {
         (e["kind"], e["namespace"], e["name"]): (e["outcome"], e["rules"]) for e in EXPECTED if e["folder"] == folder

@@ -14,9 +14,10 @@ from aiohttp import web
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.credentials import Credentials
 from mlprivacy.kube.fabric import RESOURCES as FABRIC
-from mlprivacy.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, OURS, REPORTS, SECRETS
+from mlprivacy.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, OURS, REPORTS, SECRETS, kueue_resource
 
-COLLECTIONS = {r.plural for r in (*OURS, CONFIGMAPS, SECRETS, LEASES, NAMESPACES, REPORTS, *FABRIC)}
+KUEUE = (kueue_resource("Workload", "v1beta2"), kueue_resource("AdmissionCheck", "v1beta2"))
+COLLECTIONS = {r.plural for r in (*OURS, CONFIGMAPS, SECRETS, LEASES, NAMESPACES, REPORTS, *FABRIC, *KUEUE)}
 
 
 class FakeApi:

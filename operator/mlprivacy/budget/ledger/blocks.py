@@ -110,8 +110,17 @@ class Cut:
                 return day.year - 1970
         raise BlockError("blocks by Subject are buckets and have no time")
 
-    def begins(self, key: int) -> datetime | None:
-        """When the period of a block begins; None for buckets, which have no time, and past the calendar's end."""
+    def due(self, since: datetime, now: datetime) -> Ranges:
+        """The blocks there are by now when the data begins at ``since``: all buckets, or the periods up to the present.
+
+        Raises BlockError when they are too many, or ``since`` is in the future or before 1970.
+        """
+        if self.period is None:
+            return check_ranges((Range(0, (self.buckets or 1) - 1),))
+        return check_ranges((Range(self.key_at(since), self.key_at(now)),))
+
+    def start_of(self, key: int) -> datetime | None:
+        """The first moment of the block's period, in UTC; None for buckets, and past the calendar."""
         try:
             match self.period:
                 case "Day":
@@ -127,15 +136,6 @@ class Cut:
         except (OverflowError, ValueError):
             return None
         return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-    def due(self, since: datetime, now: datetime) -> Ranges:
-        """The blocks there are by now when the data begins at ``since``: all buckets, or the periods up to the present.
-
-        Raises BlockError when they are too many, or ``since`` is in the future or before 1970.
-        """
-        if self.period is None:
-            return check_ranges((Range(0, (self.buckets or 1) - 1),))
-        return check_ranges((Range(self.key_at(since), self.key_at(now)),))
 
     def label(self, key: int) -> str:
         """The block's name for people: 2026-03-14, 2026-W11, 2026-03, 2026, or ``bucket 7``."""

@@ -169,7 +169,9 @@ def _parse(name: str, spec: object) -> Entry:
         raise TransitionError("its previous is no hash, or its time is no moment in UTC")
     if type(writer) is not str or not isinstance(raw, list) or not 1 <= len(raw) <= MAX_TRANSITIONS:
         raise TransitionError("its writer or its transitions are not well formed")
-    data = canonical({key: value for key, value in spec.items() if key != "hash"})
+    body = spec.copy()
+    del body["hash"]
+    data = canonical(body)
     if sha256(data).hexdigest() != claimed:
         raise TransitionError("its content is not what its hash says: it was changed after it was written")
     transitions = tuple([parse_transition(one) for one in raw])

@@ -75,6 +75,7 @@ class State:
 
     __slots__ = (
         "_attempts",
+        "_forget_after",
         "backwards",
         "capacity",
         "first_backwards",
@@ -103,6 +104,7 @@ class State:
         self.identities: dict[str, tuple[str, ...]] = {}
         self.taints: dict[str, TaintMark] = {}
         self._attempts: dict[str, int] = {}
+        self._forget_after = ""  # the time at which the oldest of `settled` is forgotten; "" where there is none
 
     @property
     def subject_domain(self) -> str:
@@ -124,7 +126,16 @@ class State:
     def copy(self) -> State:
         """Another state of the same content."""
         other = State(self.subject_domain)
-        for name in ("head", "latest", "backwards", "first_backwards", "promise", "orders", "capacity"):
+        for name in (
+            "head",
+            "latest",
+            "backwards",
+            "first_backwards",
+            "promise",
+            "orders",
+            "capacity",
+            "_forget_after",
+        ):
             setattr(other, name, getattr(self, name))
         other.table = self.table.copy()
         for name in ("reservations", "settled", "identities", "taints", "_attempts"):
@@ -140,12 +151,8 @@ class State:
             self.first_backwards = self.first_backwards or name
             return
         self.latest = time
-        oldest = next(iter(self.settled.values()), None)
-        # Days are compared as text first: this is asked for each entry, and nearly always the answer is no.
-        if oldest is not None and oldest.time[:10] < time[:10]:
-            now = moment_of(time)
-            if moment_of(oldest.time) + REMEMBER + _SLACK < now:
-                self._forget(stamp(now - REMEMBER))
+        if self._forget_after and time > self._forget_after:
+            self._forget(stamp(moment_of(time) - REMEMBER))
 
     def _forget(self, before: str) -> None:
         old = []
@@ -157,6 +164,8 @@ class State:
             del self.settled[uid, attempt]
             if self._attempts.get(uid) == attempt:
                 del self._attempts[uid]
+        oldest = next(iter(self.settled.values()), None)
+        self._forget_after = _end_of_memory(oldest.time) if oldest is not None else ""
 
     def apply(self, transition: Transition, sequence: int) -> None:
         """Take a step that is allowed, as part of entry ``sequence``."""
@@ -214,6 +223,7 @@ class State:
     def remember(self, key: AttemptKey, settled: Settled) -> None:
         """An attempt is settled."""
         self.settled[key] = settled
+        self._forget_after = self._forget_after or _end_of_memory(settled.time)
         self._saw(key)
 
     def _saw(self, key: AttemptKey) -> None:
@@ -223,6 +233,14 @@ class State:
         reserve = self.reservations.pop(transition.key).reserve
         settled = Settled(sequence, self.latest, digest_of(reserve.body()), settle_digest(transition))
         self.remember(transition.key, settled)
+
+
+def _end_of_memory(time: str) -> str:
+    """The time after which an attempt that was settled at ``time`` is forgotten. Stamps sort as moments do."""
+    try:
+        return stamp(moment_of(time) + REMEMBER + _SLACK)
+    except OverflowError:
+        return "~"  # the calendar ends before
 
 
 def taint_id(transition: Taint) -> str:

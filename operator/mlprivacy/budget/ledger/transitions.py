@@ -31,6 +31,17 @@ RetireReason = Literal["Retention", "Erasure", "Exhausted", "Owner"]
 REFUNDABLE: Final = frozenset({"Planned", "NoisyOutputs", "Operator"})
 
 
+# Fields of what a ledger mostly holds, made once: a cold fold reads them a hundred thousand times.
+_NONE: Final[frozenset[str]] = frozenset()
+_JOB: Final = frozenset({"namespace", "name", "uid"})
+_RANGE: Final = frozenset({"first", "last"})
+_RESERVE: Final = frozenset({"job", "attempt", "ranges", "curve", "assurance"})
+_IMAGE: Final = frozenset({"image"})
+_BIND: Final = frozenset({"jobUID", "attempt", "podUID"})
+_COMMIT: Final = frozenset({"jobUID", "attempt", "stop", "ended"})
+_POD_CURVE: Final = frozenset({"podUID", "curve"})
+
+
 class TransitionError(ValueError):
     """A transition is not well formed. The message is a sentence that names the field."""
 
@@ -60,7 +71,7 @@ class Job:
     @classmethod
     def parse(cls, raw: Any) -> Job:
         """From JSON. Raises TransitionError."""
-        fields = _object(raw, "job", {"namespace", "name", "uid"})
+        fields = _object(raw, "job", _JOB)
         return cls(*(_text(fields, key) for key in ("namespace", "name", "uid")))
 
     def __str__(self) -> str:
@@ -200,7 +211,7 @@ class Reserve:
     @classmethod
     def parse(cls, raw: Body) -> Reserve:
         """From JSON. Raises TransitionError."""
-        raw = _object(raw, "reserve", {"job", "attempt", "ranges", "curve", "assurance"}, {"image"})
+        raw = _object(raw, "reserve", _RESERVE, _IMAGE)
         return cls(
             Job.parse(raw["job"]),
             _whole(raw, "attempt", 1),
@@ -232,7 +243,7 @@ class Bind:
     @classmethod
     def parse(cls, raw: Body) -> Bind:
         """From JSON. Raises TransitionError."""
-        raw = _object(raw, "bind", {"jobUID", "attempt", "podUID"})
+        raw = _object(raw, "bind", _BIND)
         return cls(_text(raw, "jobUID"), _whole(raw, "attempt", 1), _text(raw, "podUID"))
 
 
@@ -269,7 +280,7 @@ class Commit:
     @classmethod
     def parse(cls, raw: Body) -> Commit:
         """From JSON. Raises TransitionError."""
-        raw = _object(raw, "commit", {"jobUID", "attempt", "stop", "ended"}, {"podUID", "curve"})
+        raw = _object(raw, "commit", _COMMIT, _POD_CURVE)
         if type(raw["ended"]) is not bool:
             raise TransitionError("commit.ended must be true or false")
         return cls(
@@ -402,17 +413,19 @@ def parse_transition(raw: Any) -> Transition:
 
 # --- reading JSON ----------------------------------------------------------------------------------------------------
 
-_NONE: Final[frozenset[str]] = frozenset()
-
 
 def _present(body: Body) -> Body:
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _object(raw: Any, what: str, needed: set[str], optional: set[str] | frozenset[str] = _NONE) -> Body:
+def _object(
+    raw: Any, what: str, needed: set[str] | frozenset[str], optional: set[str] | frozenset[str] = _NONE
+) -> Body:
     if not isinstance(raw, dict):
         raise TransitionError(f"{what} must be an object")
     found = raw.keys()
+    if found == needed:
+        return raw
     if missing := needed - found:
         raise TransitionError(f"{what} lacks {', '.join(sorted(missing))}")
     if len(found) > len(needed) and (unknown := found - needed - optional):
@@ -467,7 +480,7 @@ def _ranges(raw: Body) -> Ranges:
         raise TransitionError("ranges must be a list")
     found = []
     for one in value:
-        fields = _object(one, "a range", {"first", "last"})
+        fields = _object(one, "a range", _RANGE)
         found.append(Range(_whole(fields, "first", 0), _whole(fields, "last", 0)))
     try:
         return check_ranges(tuple(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -29,8 +29,7 @@ def export_line(entry: Entry) -> bytes:
     return orjson.dumps(entry.manifest(), option=orjson.OPT_SORT_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One object of an export: where it stands, its name and its spec."""
 
     file: str
@@ -46,7 +45,7 @@ class ExportError(ValueError):
 def read_lines(file: str, lines: Iterable[bytes]) -> Iterator[Line | Problem]:
     """The objects of an export, line by line; a line that is none is a Problem and reading goes on."""
     for number, text in enumerate(lines, 1):
-        if not text.strip():
+        if text.isspace() or not text:
             continue
         try:
             if len(text) > MAX_LINE:
@@ -54,7 +53,7 @@ def read_lines(file: str, lines: Iterable[bytes]) -> Iterator[Line | Problem]:
                     file, number, "", f"the line is {len(text):,} bytes long, at most {MAX_LINE:,} are allowed"
                 )
                 continue
-            yield from _objects(file, number, orjson.loads(text))
+            yield _object(file, number, orjson.loads(text))
         except (ExportError, orjson.JSONDecodeError) as error:
             yield Problem(file, number, "", f"the line is no entry of a ledger ({error})")
 
@@ -64,9 +63,7 @@ def read_list(file: str, text: bytes) -> Iterator[Line | Problem]:
     try:
         document = orjson.loads(text)
         items = document.get("items") if isinstance(document, dict) else None
-        found = [
-            line for item in (items if isinstance(items, list) else [document]) for line in _objects(file, 1, item)
-        ]
+        found = [_object(file, 1, item) for item in (items if isinstance(items, list) else [document])]
     except (ExportError, orjson.JSONDecodeError) as error:
         yield Problem(file, 1, "", f"the file holds no entries of a ledger ({error})")
         return
@@ -78,12 +75,12 @@ def _order(line: Line) -> tuple[str, int]:
     return domain, int(sequence) if sequence.isdecimal() and len(sequence) < 20 else 0
 
 
-def _objects(file: str, number: int, raw: Any) -> Iterator[Line]:
+def _object(file: str, number: int, raw: Any) -> Line:
     metadata = raw.get("metadata") if isinstance(raw, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or raw.get("kind") != "LedgerEntry":
         raise ExportError("an object without kind: LedgerEntry and metadata.name")
-    yield Line(file, number, name, raw.get("spec"))
+    return Line(file, number, name, raw.get("spec"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ def use_lines(use: Use) -> Iterator[str]:
         yield from _fact("epsilon", f"{use.epsilon:.4g}{delta}, of this attempt")
     if use.share is not None:
         share = f"{100 * use.share:.2g} %" if use.share < 1 else "all and more"
-        yield from _fact("takes", f"{share} of each of {use.blocks} block{'' if use.blocks == 1 else 's'}")
+        many = f" of {use.blocks} blocks" if use.blocks > 1 else " block"  # 0 while it waits
+        yield from _fact("takes", f"{share} of {'the' if use.blocks == 1 else 'each'}{many}")
     if use.noise_multiplier is not None:
         rate = f", sampling rate {use.sampling_rate:.4g}" if use.sampling_rate is not None else ""
         steps = f", {use.steps} steps" if use.steps is not None else ""

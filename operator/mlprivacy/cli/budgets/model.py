@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from mlprivacy.budget.ledger.blocks import Cut
@@ -72,6 +73,7 @@ class Budget:
     promise: Numbers | None
     fullest: tuple[BlockUse, ...]
     conditions: Mapping[str, Condition] = field(default_factory=dict)
+    made: datetime | None = None
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Self:
@@ -89,6 +91,7 @@ class Budget:
             promise=_numbers(promise) if promise else None,
             fullest=tuple(_use(one) for one in status.get("fullest") or ()),
             conditions=conditions_of(status),
+            made=_moment(metadata.get("creationTimestamp")),
         )
 
     @property
@@ -172,6 +175,13 @@ def _numbers(raw: Mapping[str, Any]) -> Numbers:
         None if notice is None else str(notice),
         int(raw.get("revision") or 0),
     )
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)) if text else None
+    except ValueError:
+        return None
 
 
 def _use(raw: Mapping[str, Any]) -> BlockUse:

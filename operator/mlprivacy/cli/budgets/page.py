@@ -25,7 +25,8 @@ def page_lines(row: Row) -> Iterator[str]:
     yield from _jobs(row)
     yield from _rules(budget)
     for condition in budget.conditions.values():
-        if condition.status != "True" and condition.message:
+        # Stalled is the one that is good when it is not True.
+        if (condition.status != "True") != (condition.type == "Stalled") and condition.message:
             yield ""
             yield from style.paragraph(f"{condition.type}: {condition.reason}: {condition.message}", "", "  ")
 
@@ -112,7 +113,8 @@ def _blocks(budget: Budget) -> Iterator[str]:
     if not budget.fullest:
         yield "Blocks: nothing is used yet" if budget.promise else "Blocks: none yet"
         return
-    yield f"The {len(budget.fullest)} fullest blocks   (# spent, = reserved)"
+    many = len(budget.fullest)
+    yield f"The {'fullest block' if many == 1 else f'{many} fullest blocks'}   (# spent, = reserved)"
     width = max(len(use.name) for use in budget.fullest)
     for use in budget.fullest:
         yield _block(use, width)
@@ -193,6 +195,8 @@ def scheduling(spec: Any) -> str:
         text += f", a block unlocks evenly over {unlocking['lifetime']}"
     elif unlocking.get("arrivals"):
         text += f", each job that asks unlocks 1/{unlocking['arrivals']} of a block"
+    for one in given.get("preferences") or ():
+        text += f", {one['namespace']} with priority {one.get('priority', 0)} and weight {one.get('weight', 1)}"
     if given.get("timeout"):
         text += f", a job that waits longer than {given['timeout']} is refused"
     return text

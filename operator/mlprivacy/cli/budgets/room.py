@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlprivacy.budget.curves import Curve, capacity, effective_delta, fits
-from mlprivacy.budget.ledger.blocks import BlockError, Cut, Ranges
+from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.units import from_units
 from mlprivacy.budget.left import Block, Left, sentence, what_is_left
@@ -22,6 +22,7 @@ _GUESS: Final = (
     "From the budget's status, which names the fullest blocks and not their whole curves: good for jobs like those "
     "before. The ledger decides; whoever may read ledgerentries.mlprivacy.dev is told exactly."
 )
+_ANY: Final = "each block"  # where the status names none, since none was used
 _HELD: Final = (
     "Part of it is reserved by jobs that have not ended: should they give that back, there would be room. A job that "
     "is applied waits for that."
@@ -88,13 +89,9 @@ def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()
         names: only these blocks, where the job names them.
     """
     found = {use.name: use.used / 100 for use in budget.open_blocks if not names or use.name in names}
-    # The newest block is the least unlocked one, and being new it is not among the fullest.
-    if not names and budget.cut.period is not None:
-        found.setdefault(budget.cut.label(budget.cut.key_at(now)), 0.0)
-    unlock = unlocking_of(budget.spec)
+    unlock = unlocking_of(budget, now)
     blocks = [
-        Block(name, (used,), (1.0,), *unlock.of(budget.cut, name, now))
-        for name, used in (found or {"each": 0.0}).items()
+        Block(name, (used,), (1.0,), unlock.part, unlock.seconds) for name, used in (found or {_ANY: 0.0}).items()
     ]
     left = what_is_left(blocks, (share,))
     count = budget.count("open") or len(blocks)
@@ -105,7 +102,7 @@ def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()
     return Room(left, len(names) or count, exact=False, notes=notes, stops=stops)
 
 
-def exact(state: State, spec: Mapping[str, Any], demand: Curve, now: datetime, ranges: Ranges | None = None) -> Room:
+def exact(state: State, budget: Budget, demand: Curve, now: datetime, ranges: Ranges | None = None) -> Room:
     """What a job finds in these blocks (None: all that are open), from the ledger's own sums.
 
     Raises:
@@ -118,13 +115,14 @@ def exact(state: State, spec: Mapping[str, Any], demand: Curve, now: datetime, r
         raise ValueError("a block is none of this ledger")
     rows = np.flatnonzero(table.opened & ~table.retired) if ranges is None else table.rows(ranges)
     room = tuple(value / 1e9 for value in state.capacity.tolist())
-    unlock = unlocking_of(spec)
+    unlock = unlocking_of(budget, now)
     blocks = [
         Block(
             state.label(table.base + int(row)),
             from_units((table.committed[row] + table.reserved[row]).tolist()),
             room,
-            *unlock.of(state.promise.cut, state.label(table.base + int(row)), now),
+            unlock.part,
+            unlock.seconds,
         )
         for row in rows
     ]
@@ -147,33 +145,23 @@ def at_all_orders(stops: Sequence[Block], room: Curve) -> tuple[Block, ...]:
 
 @dataclass(frozen=True)
 class Unlock:
-    """How blocks unlock: all at once, evenly over so many seconds, or by arrivals of which nothing is known here."""
+    """How blocks unlock, as the controller's queue has it: all at once, evenly over time, or by arrivals.
 
+    ``part`` is what is unlocked of each block, ``seconds`` how long a whole one takes (None: time does not unlock).
+    """
+
+    part: float = 1.0
     seconds: float | None = None
     notes: tuple[str, ...] = ()
 
-    def of(self, cut: Cut, name: str, now: datetime) -> tuple[float, float | None]:
-        """The part of a block that is unlocked, and how long a whole one takes (None: it does not depend on time)."""
-        if self.seconds is None:
-            return 1.0, None
-        try:
-            since = cut.begins(cut.key_of(name))
-        except BlockError:
-            since = None
-        if since is None:
-            return 1.0, None
-        return min(1.0, max(0.0, (now - since).total_seconds() / self.seconds)), self.seconds
 
-
-def unlocking_of(spec: Mapping[str, Any]) -> Unlock:
-    """What spec.scheduling.unlocking says."""
-    given = (spec.get("scheduling") or {}).get("unlocking") or {}
-    if given.get("lifetime"):
+def unlocking_of(budget: Budget, now: datetime) -> Unlock:
+    """What spec.scheduling.unlocking makes of a block by now; time unlocks from when the budget was made."""
+    given = (budget.spec.get("scheduling") or {}).get("unlocking") or {}
+    if given.get("lifetime") and budget.made is not None:
         seconds = parse_duration(str(given["lifetime"])).total_seconds()
-        by_time = (spec.get("blocks") or {}).get("period") is not None
-        note = () if by_time else ("When the buckets were opened only the ledger's entries say; taken as unlocked.",)
-        return Unlock(seconds, note)
-    return Unlock(None, (_ARRIVALS,) if given.get("arrivals") else ())
+        return Unlock(min(1.0, max(0.0, (now - budget.made).total_seconds() / seconds)), seconds)
+    return Unlock(notes=(_ARRIVALS,) if given.get("arrivals") else ())
 
 
 def utc_now() -> datetime:

@@ -10,6 +10,7 @@ from mlprivacy.kube.resources import ADMISSION_POLICIES, ADMISSION_POLICY_BINDIN
 
 # One per invariant, as the chart makes them; a test holds this list to the chart.
 GUARDS = (
+    "mlprivacy-budgets",
     "mlprivacy-cluster-network-policy",
     "mlprivacy-classes",
     "mlprivacy-connect",
@@ -23,12 +24,14 @@ GUARDS = (
     "mlprivacy-host-access",
     "mlprivacy-job-tokens",
     "mlprivacy-label-chain",
+    "mlprivacy-ledger",
     "mlprivacy-namespace-label",
     "mlprivacy-operator-scope",
     "mlprivacy-ownership",
     "mlprivacy-packs",
     "mlprivacy-pod-binding",
     "mlprivacy-pod-fields",
+    "mlprivacy-pod-gates",
     "mlprivacy-pod-sidecar",
     "mlprivacy-pod-volumes",
     "mlprivacy-policies",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from mlprivacy.api.base import Assurance
 from mlprivacy.budget.ledger.blocks import Ranges, keys
@@ -80,6 +81,7 @@ class Wish:
         )
 
 
+@lru_cache(maxsize=256)
 def block_ids(ranges: Ranges) -> tuple[str, ...]:
-    """The blocks as schedulers name them."""
+    """The blocks as schedulers name them; one tuple for all who ask for the same, since it may hold ten thousand."""
     return tuple(str(key) for key in keys(ranges))

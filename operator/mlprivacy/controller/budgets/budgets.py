@@ -17,6 +17,7 @@ from mlprivacy.budget.ledger.reach import blocks_due
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
 from mlprivacy.budget.ledger.transitions import Open, Retire, Transition
+from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.budgets import metrics
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE: Final = 16  # steps of one entry
 TICK: Final = 5.0  # seconds between looks while jobs wait for time to unlock something, or to run out
 HOUR: Final = 3600.0
+TAINTS_SAID: Final = 10  # newest ones, as many as a status holds
 
 
 class Budgets:
@@ -50,6 +52,7 @@ class Budgets:
         registrations: Registrations,
         now: Callable[[], datetime],
         again: Callable[[str], None],
+        announcer: Announcer,
     ) -> None:
         """``again`` is told a budget whose promise or blocks changed, so that what was refused is looked at anew."""
         self._facts = facts
@@ -58,6 +61,7 @@ class Budgets:
         self._registrations = registrations
         self._now = now
         self._again = again
+        self._announcer = announcer
         self._domains: dict[str, str] = {}  # by name, as last seen
 
     def named(self, domain: str) -> list[JobKey]:
@@ -108,6 +112,7 @@ class Budgets:
             metrics.observe_ledger(domain, healthy=not closed.broken)
             return None if closed.broken else TICK
         await self._tell(raw, _conditions(desk.state, waits), status_of(desk.state))
+        self._say(raw, desk.state)
         observe(desk, self._desks.behind(domain), waits=waits is not None)
         timed = spec.scheduling.timeout or (spec.scheduling.unlocking and spec.scheduling.unlocking.lifetime)
         return TICK if desk.waiting and timed else HOUR
@@ -118,6 +123,7 @@ class Budgets:
         first = min(there, key=lambda b: (_made(b), b.name), default=None)
         if first is None or first.spec is None:
             self._desks.of(domain).in_force(None)
+            metrics.forget(domain)
         else:
             self._desks.of(domain).in_force(InForce(first.name, first.spec, _made(first)))
         return first
@@ -166,6 +172,15 @@ class Budgets:
         since = parse_time(f"{spec.blocks.since}T00:00:00Z") if spec.blocks.since else min(now, _time(raw))
         if state.promise is not None and (due := blocks_due(state, state.promise.cut, since, now)):
             yield Open(due)
+
+    def _say(self, raw: Object, state: State) -> None:
+        """Say of each new use outside accounting. Those of before are in the status already."""
+        told = {str(taint.get("entry")) for taint in (raw.get("status") or {}).get("taints") or ()}
+        for mark in list(state.taints.values())[-TAINTS_SAID:]:
+            entry = state.name_of(mark.sequence)
+            if entry not in told and (raw.get("status") or {}).get("head"):
+                note = f"{mark.job} used {mark.blocks} blocks without being counted ({mark.reason}); see {entry}"
+                self._announcer.say(raw, "Warning", Reason.TAINTED.value, note)
 
     async def _tell(self, raw: Object, found: dict[ConditionType, Tri], summary: dict[str, Any]) -> None:
         generation = int(raw["metadata"].get("generation") or 0)

@@ -66,7 +66,7 @@ class Desk:
         writer: the name that this process's entries bear.
         clock: the present, aware.
         wake: told which job to look at, since it was granted something or its time is over.
-        changed: told that the ledger has a new entry.
+        changed: told the domain when its ledger has a new entry, or other jobs wait.
     """
 
     def __init__(
@@ -192,6 +192,7 @@ class Desk:
             self._forget(ident)
         self._submit(queue, ident, wish)
         self._waiting[ident] = wish
+        self._changed(self.domain)
 
     def _submit(self, queue: Queue, ident: str, wish: Wish) -> None:
         if self.budget is None:
@@ -205,7 +206,8 @@ class Desk:
             self._forget(ident)
 
     def _forget(self, ident: str) -> None:
-        self._waiting.pop(ident, None)
+        if self._waiting.pop(ident, None) is not None:
+            self._changed(self.domain)
         self._said.pop(ident, None)
         if self._queue is not None:
             self._queue.withdraw(ident)

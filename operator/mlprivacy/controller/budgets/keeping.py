@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from mlprivacy.audit.client import CollectorConflict, CollectorError
 from mlprivacy.audit.ledgerclient import Kept
-from mlprivacy.budget.ledger.append import Contended, Ledger
+from mlprivacy.budget.ledger.append import Contended, Ledger, OutcomeUnknown
 from mlprivacy.budget.ledger.checkpoint import parts_of, prunable
-from mlprivacy.budget.ledger.entry import Head, entry_name
+from mlprivacy.budget.ledger.entry import Head, entry_name, parse_entry
 from mlprivacy.budget.ledger.errors import ChainError, Refused
+from mlprivacy.budget.ledger.fold import Fold
+from mlprivacy.budget.ledger.verify import export_line
 from mlprivacy.controller.budgets.anchoring import PAUSE, Anchoring
 from mlprivacy.controller.budgets.housekeeping import (
     CHECKPOINT_EVERY,
@@ -28,11 +30,13 @@ from mlprivacy.controller.budgets.housekeeping import (
     to_export,
     wrong_in,
 )
-from mlprivacy.kube.errors import ApiError, Conflict
+from mlprivacy.controller.budgets.recovery import bring_back
+from mlprivacy.kube.errors import ApiError, Conflict, Unreachable
 from mlprivacy.kube.ledgerlog import StoredEntry
 
 logger = logging.getLogger(__name__)
 EVERY: Final = 600.0  # seconds between two rounds
+EXPORT_AT_ONCE: Final = 200  # entries that are exported with an anchor; more wait for the next round
 
 
 class Books(Protocol):
@@ -47,6 +51,10 @@ class Books(Protocol):
 class Store(Protocol):
     """Where entries are: ApiLedgerLog."""
 
+    async def get(self, name: str) -> Mapping[str, Any] | None: ...
+    async def list(self, subject_domain: str) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+    async def create(self, name: str, spec: Mapping[str, Any]) -> None: ...
+
     async def stored(self, subject_domain: str) -> Sequence[StoredEntry]: ...
     async def delete(self, name: str, uid: str | None = None) -> bool: ...
     async def domains(self) -> set[str]: ...
@@ -60,6 +68,7 @@ class Witness(Protocol):
     async def known(self, domain: str) -> Kept: ...
     async def anchor(self, head: Head) -> Kept: ...
     async def export(self, domain: str, lines: Iterable[bytes]) -> Kept | None: ...
+    def exported(self, domain: str) -> AsyncIterator[bytes]: ...
 
 
 class Keeping:
@@ -95,9 +104,10 @@ class Keeping:
         self._checkpoint_every = checkpoint_every
         self._every = every
         self._now = now or (lambda: store.now() or datetime.now(UTC))
-        self._anchoring = Anchoring(witness.anchor, self._agrees, pause=pause)
+        self._anchoring = Anchoring(self._seen, self._agrees, pause=pause)
         self._admitted: set[str] = set()
         self._broken: dict[str, str] = {}
+        self.restored: dict[str, int] = {}  # entries that were brought back, by domain
         self._wake = asyncio.Event()
 
     def broken(self, domain: str) -> str | None:
@@ -149,7 +159,10 @@ class Keeping:
             name = entry_name(domain, fold.first - 1)
             return self.found_broken(domain, f"{name}: it is missing, and no checkpoint stands for the entries before")
         if (wrong := contradicted(fold, (kept.anchor, kept.exported))) is not None:
-            return self.found_broken(domain, wrong)
+            if not _ends_early(fold.head, kept):
+                return self.found_broken(domain, wrong)
+            if (lost := await self._bring_back(books, kept)) is not None:
+                return self.found_broken(domain, f"{wrong}. {lost}")
         if domain not in self._admitted:
             self._admitted.add(domain)
             self._wake.set()
@@ -157,6 +170,50 @@ class Keeping:
             self._anchoring.seen(kept.anchor)
         self.appended(books)
         return self.broken(domain)
+
+    async def _bring_back(self, books: Books, kept: Kept) -> str | None:
+        """Write what the cluster's database lost and the collector has; why that could not be done, or None.
+
+        Raises:
+            CollectorError, ApiError: it goes on when it is asked again.
+        """
+        domain, until = books.ledger.fold.subject_domain, kept.anchor or kept.exported
+        if until is None or kept.exported is None or kept.exported.sequence < until.sequence:
+            return "The collector has not all of the entries that are missing"
+        logger.error("the ledger of %s ends too early; what the collector kept of it is written again", domain)
+        try:
+            async with books.lock:
+                # What is tried is tried on a fold of its own: this process knows no entry that is not there.
+                fresh = Fold(domain)
+                for name, spec in await self._store.list(domain):
+                    fresh.take(parse_entry(name, dict(spec)))
+                count = await bring_back(self._store, fresh, self._witness.exported(domain), until)
+                await books.ledger.refresh()
+        except ChainError as error:
+            return str(error)
+        except OutcomeUnknown:
+            raise Unreachable("an entry that was to be written again was not answered for", "Timeout") from None
+        self.restored[domain] = self.restored.get(domain, 0) + count
+        logger.error("the ledger of %s is whole again: %d entries were brought back", domain, count)
+        wrong = contradicted(books.ledger.fold, (kept.anchor, kept.exported))
+        return None if wrong is None else wrong
+
+    async def _seen(self, head: Head) -> Kept:
+        """Have the collector keep the entries up to a head, and anchor it: what it anchors it can give back."""
+        domain = head.subject_domain
+        kept = await self._witness.known(domain)
+        first = 1 if kept.exported is None else kept.exported.sequence + 1
+        if head.sequence - first < EXPORT_AT_ONCE:
+            lines = []
+            for sequence in range(first, head.sequence + 1):
+                name = entry_name(domain, sequence)
+                spec = await self._store.get(name)
+                if spec is None:
+                    break  # pruned, or worse: the next round finds out
+                lines.append(export_line(parse_entry(name, dict(spec))))
+            else:
+                await self._witness.export(domain, lines)
+        return await self._witness.anchor(head)
 
     def appended(self, books: Books) -> None:
         """The ledger has a new head. Returns at once; anchoring goes on beside."""
@@ -261,3 +318,8 @@ class Keeping:
         """Whether a ledger that the collector contradicts is the one that it knows after all."""
         books = next((one for one in self._books() if one.ledger.fold.subject_domain == domain), None)
         return books is None or await self.admit(books) is None
+
+
+def _ends_early(head: Head, kept: Kept) -> bool:
+    """Whether the ledger ends before an entry that the collector saw."""
+    return any(seen is not None and seen.sequence > head.sequence for seen in (kept.anchor, kept.exported))

@@ -13,6 +13,7 @@ from mlprivacy.audit.client import CollectorClient, CollectorError
 from mlprivacy.audit.ledgerclient import LedgerClient
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.state import Reservation
+from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.budgets import ends
 from mlprivacy.controller.budgets.budgets import Budgets
 from mlprivacy.controller.budgets.desk import Desk
@@ -50,6 +51,7 @@ class Office:
         writer: str,
         now: Callable[[], datetime],
         again: Callable[[str], None],
+        announcer: Announcer,
     ) -> None:
         """``look`` is told which job or budget to look at, ``again`` the budget whose jobs all are to be looked at."""
         self._client = client
@@ -61,7 +63,7 @@ class Office:
         self.keeping = Keeping(log, LedgerClient(collector), lambda: self.desks)
         self.desks = Desks(log, writer, now, look, self._changed, self.keeping)
         self.gate = Gate(self.desks, registrations.of_charge)
-        self.budgets = Budgets(facts, effects, self.desks, registrations, now, again)
+        self.budgets = Budgets(facts, effects, self.desks, registrations, now, again, announcer)
 
     async def begin(self) -> None:
         """Read the ledgers, before anything is decided: the jobs that hold something are known by them alone. What does

@@ -50,7 +50,7 @@ def queue_of(spec: PrivacyBudgetSpec, state: State, made: datetime, before: Queu
     Args:
         spec: of the PrivacyBudget.
         state: of the ledger, with a promise.
-        made: when the budget was made; from then on time unlocks.
+        made: when the budget was made; from then on time unlocks what was open by then.
         before: the queue that it takes the place of: what asked for a block there counts here.
     """
     rule = spec.scheduling.unlocking
@@ -83,10 +83,16 @@ def queue_of(spec: PrivacyBudgetSpec, state: State, made: datetime, before: Queu
                 used=tuple(used[index].tolist()),
                 used_by={name: tuple(matrix[index].tolist()) for name, matrix in theirs.items()},
                 arrived=arrived[index],
-                created=made.timestamp(),
+                created=_opened(state, table.base + row, made),
             )
         )
     return queue
+
+
+def _opened(state: State, key: int, made: datetime) -> float:
+    """When a block began to be unlocked: with its period, or with the budget where that came later. Seconds."""
+    begins = state.promise.cut.start_of(key) if state.promise is not None else None
+    return max(made, begins).timestamp() if begins is not None else made.timestamp()
 
 
 def demand_of(wish: Wish, ident: str, state: State, spec: PrivacyBudgetSpec) -> Demand:

@@ -23,7 +23,8 @@ from mlprivacy.policy.modes import ceiling_of
 
 logger = logging.getLogger(__name__)
 KINDS = ("AdmissionCheck", "Workload")
-SOON_SECONDS = 0.2
+SOON_SECONDS = 0.2  # somebody was faster
+AGAIN_SECONDS = 1.0  # the objects are still being read
 
 
 class AdmissionChecks:
@@ -51,7 +52,7 @@ class AdmissionChecks:
             ApiError: what is worth another try.
         """
         if not self._served.synced:
-            return None  # all are told again once they are known
+            return None if self._served.absent else AGAIN_SECONDS
         try:
             if key.kind == "AdmissionCheck":
                 await self._activate(key.name)

@@ -36,6 +36,7 @@ from mlprivacy.policy.model import Decision, Verdict
 logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 5.0  # until what Kueue or the API server refused is tried again
 SOON_SECONDS = 0.5
+CHARGED_SECONDS = 30.0  # until a queued job is decided on again whose budget others may use up meanwhile
 
 
 @dataclass
@@ -106,8 +107,9 @@ class Queueing:
             priority_class=w.label_of(raw, w.PRIORITY_LABEL),
         )  # fmt: skip
         turn = turns.before_start(wanted, self._found(key, raw), self.served.ours)
+        answer = await self.asks.ask(key, raw, decision, plan.attempt) if turn.do is Do.ASK else None
         try:
-            turn = await self._take(key, raw, decision, wanted, turn)
+            turn = await self._take(raw, wanted, turn, answer)
         except Conflict:
             raise
         except ApiError as error:
@@ -115,6 +117,8 @@ class Queueing:
             turn = Turn(Do.WAIT, f"the API server refuses something about its Workload: {error}", again=AGAIN_SECONDS)
         if turn.do is Do.GO:
             return replace(plan, queue=("False", Reason.ADMITTED, turn.message))
+        if decision.charges and turn.again is None:
+            turn = replace(turn, again=CHARGED_SECONDS)
         return _held(plan, turn)
 
     def _ignored(self, raw: dict[str, Any], plan: Plan) -> Plan:
@@ -126,8 +130,8 @@ class Queueing:
             self.announcer.say(raw, "Warning", Reason.QUEUE_NOT_SERVED.value, note)
         return replace(plan, queue=("False", Reason.QUEUE_NOT_SERVED, note))
 
-    async def _take(self, key: JobKey, raw: dict[str, Any], decision: Decision, wanted: Wanted, turn: Turn) -> Turn:
-        """Do what is next; what the job waits for then."""
+    async def _take(self, raw: dict[str, Any], wanted: Wanted, turn: Turn, answer: Answer | None) -> Turn:
+        """Do what is next; what the job waits for then. ``answer`` is that of the budget where it was asked."""
         one = turn.workload
         match turn.do:
             case Do.CREATE:
@@ -144,8 +148,8 @@ class Queueing:
                 await self.client.merge_patch(self.served.resource("Workload"), one.name, patch, one.namespace)
             case Do.RELEASE if one is not None:
                 await self._status(one, lambda whole: statuses.released(whole, self.now()))
-            case Do.ASK if one is not None:
-                return await self._ask(key, raw, decision, wanted, one)
+            case Do.ASK if one is not None and answer is not None:
+                return await self._answer(one, answer)
             case _:
                 return turn
         message = turn.message or f"its Workload {one.name if one else wanted.name} is being prepared"
@@ -174,9 +178,8 @@ class Queueing:
             self.announcer.say(raw, "Normal", "Queued", f"Workload {wanted.name} was made in the queue {wanted.queue}")
         return Turn(Do.WAIT, f"it waits for quota in the queue {wanted.queue} as Workload {wanted.name}")
 
-    async def _ask(self, key: JobKey, raw: dict[str, Any], decision: Decision, wanted: Wanted, one: Queued) -> Turn:
-        """Ask for the budget of the attempt, and tell Kueue the answer."""
-        answer: Answer = await self.asks.ask(key, raw, decision, wanted.attempt)
+    async def _answer(self, one: Queued, answer: Answer) -> Turn:
+        """Tell Kueue what the budget answers."""
         state = state_for(answer)
         for check in pending(one, self.served.ours):
             if not state.is_told(check):
@@ -185,7 +188,7 @@ class Queueing:
                 metrics.ADMISSION_CHECKS.labels(state.state).inc()
                 break  # the next one is written on the version that comes of this
         again = max(SOON_SECONDS, answer.again or 1.0) if state.state == "Pending" else None
-        message = f"the privacy budget says {state.state}: {answer.message}"
+        message = f"its Workload {one.name} has quota, and its check is {state.state}: {answer.message}"
         return Turn(Do.WAIT, message, answer.reason if state.state != "Ready" else Reason.QUEUED, one, again)
 
     # -- afterwards ------------------------------------------------------------------------------------------------

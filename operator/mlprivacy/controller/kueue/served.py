@@ -51,6 +51,7 @@ class Served:
         self._workloads: Informer | None = None
         self._checks: Informer | None = None
         self._syncing: asyncio.Task[None] | None = None
+        self._doubted = False  # Kueue was not to be found at the last look, and was before
         self.absent = not enabled
         """True once it is known that the cluster has no Kueue."""
         self.version = ""
@@ -83,6 +84,10 @@ class Served:
         if not self._enabled:
             return
         version = await self._version()
+        if version == "" and self._workloads is not None and not self._doubted:
+            self._doubted = True  # every queued job would start: one look is not enough to go by
+            return
+        self._doubted = False
         if version is None or (version == self.version and (self._workloads is not None or not version)):
             self.absent = self.absent or version == ""
             return

@@ -1,0 +1,86 @@
+"""The webhook on PrivacyBudgets and Datasets, without any guard: whose names are stamped, and what goes together."""
+
+from typing import Any
+
+import pytest
+
+BUDGETS, DATASETS = "privacybudgets.mlprivacy.dev", "datasets.mlprivacy.dev"
+PROMISED, APPROVED = "mlprivacy.dev/promised-by", "mlprivacy.dev/approved-by"
+
+Object = dict[str, Any]
+
+
+def budget(name: str = "patients", **spec: Any) -> Object:
+    base = {
+        "subjectDomain": "clinic-patients",
+        "identities": ["urn:clinic:visits", "urn:clinic:labs"],
+        "epsilon": 10,
+        "delta": 1e-8,
+        "noticeVersion": "1",
+        "unit": "User",
+        "blocks": {"by": "SubjectCohort", "period": "Week"},
+    }
+    api = "mlprivacy.dev/v1alpha1"
+    return {"apiVersion": api, "kind": "PrivacyBudget", "metadata": {"name": name}, "spec": base | spec}
+
+
+def stamps(lab: Any) -> tuple[str | None, str | None]:
+    found = lab.cluster.get(BUDGETS, "patients")["metadata"]["annotations"]
+    return found.get(PROMISED), found.get(APPROVED)
+
+
+@pytest.fixture
+def made(lab: Any) -> Any:
+    """The budget of the clinic, applied by anna; gone afterwards."""
+    for user in ("anna", "bert", "olga"):
+        binding = ("create", "clusterrolebinding", f"budgets-{user}", "--clusterrole=mlprivacy-privacy-officer")
+        lab.cluster.kubectl(*binding, f"--user={user}", check=False)
+    lab.cluster.apply(budget(), as_user="anna")
+    yield lab
+    lab.cluster.kubectl("delete", BUDGETS, "--all")
+
+
+def refused(lab: Any, obj: Object, **options: Any) -> str:
+    done = lab.cluster.kubectl("create", "-f", "-", input=obj, check=False, **options)
+    assert done.returncode != 0, done.stdout
+    assert 'admission webhook "kinds.mlprivacy.dev" denied' in done.stderr, done.stderr
+    return str(done.stderr)
+
+
+def test_stamps_are_true_whatever_is_sent_along(made: Any) -> None:
+    lab = made
+    assert stamps(lab) == ("anna", None)
+    more = budget(epsilon=12, noticeVersion="2")
+    more["metadata"]["annotations"] = {PROMISED: "olga", APPROVED: "olga"}
+    lab.cluster.apply(more, as_user="bert")
+    assert stamps(lab) == ("bert", None)
+    given = {"epsilon": 12, "delta": 1e-8, "noticeVersion": "2"}
+    lab.cluster.apply(budget(epsilon=12, noticeVersion="2", approval=given), as_user="olga")
+    assert stamps(lab) == ("bert", "olga")
+    lab.cluster.apply(budget(epsilon=8, noticeVersion="2", approval=given), as_user="anna")
+    assert stamps(lab) == ("anna", None)
+
+
+def test_what_can_not_be_kept_or_is_there_already_is_refused(made: Any) -> None:
+    given = {"epsilon": 10, "delta": 1e-8, "noticeVersion": "1"}
+    for spec, said in (
+        ({"identities": ["urn:research:census"], "subjectDomain": "x", "delta": 1e-4}, "for N = 900,000"),
+        ({"identities": ["urn:other:x"]}, "clinic-patients has a PrivacyBudget already, patients"),
+        ({"subjectDomain": "x"}, "urn:clinic:visits belongs to the subject domain clinic-patients"),
+        ({"subjectDomain": "x", "identities": ["urn:x:y"], "retired": ["2026-03"]}, "is no block"),
+        ({"subjectDomain": "x", "identities": ["urn:x:y"], "approval": given}, "without an approval"),
+    ):
+        assert said in refused(made, budget("second", **spec))
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://CLINIC//visits/2026.parquet", "s3://clinic/%76isits/x.parquet", "s3://clinic/**"]
+)
+def test_the_same_data_under_another_identity_is_refused(made: Any, uri: str) -> None:
+    found = made.cluster.get(DATASETS, "visits", "clinic")
+    spec = found["spec"] | {"identity": "urn:research:copy", "source": {"uri": uri, "format": "Parquet"}}
+    copied = {"apiVersion": found["apiVersion"], "kind": "Dataset", "spec": spec}
+    copied["metadata"] = {"name": "copy", "namespace": "research"}
+    said = refused(made, copied)
+    assert "in the subject domain clinic-patients: the same people's data has one budget" in said
+    assert "urn:clinic:visits" not in said
