@@ -118,7 +118,7 @@ def closed(why: Closed) -> Answer:
 def nothing(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
     """No dataset of the job has a budget."""
     before = tuple((look.raw.get("status") or {}).get("budgets") or ())
-    return Passed(plan, _NEEDLESS, settled(before, desks, look.uid), tuple(look.gated))
+    return Passed(plan, _NEEDLESS, settled(before, desks, look.uid))
 
 
 def waiting(look: Look, plan: Plan, answer: Answer, lines: Sequence[Line] = ()) -> Passed:
