@@ -7,7 +7,7 @@ that they fail is the tests' own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -104,6 +104,7 @@ class MemoryWitness:
         self.away = False
         self.unheard = 0
         self.requests: list[int] = []  # sequences that were offered as heads
+        self.cut_after: int | None = None  # lines of an export after which the connection breaks
         self.at_once = 0
         self.most_at_once = 0
 
@@ -141,6 +142,15 @@ class MemoryWitness:
             self._heard()
             kept = self._kept(domain)
         return kept
+
+    async def exported(self, domain: str) -> AsyncGenerator[bytes, None]:
+        await self._answer()
+        for number, line in enumerate(self.exports.get(domain, (b"", None))[0].split(b"\n")):
+            if number == self.cut_after:
+                raise CollectorUnavailable("the connection broke")
+            self.life.spend()
+            await asyncio.sleep(0)
+            yield line
 
     def _kept(self, domain: str) -> Kept:
         return Kept(domain, self.anchors.get(domain), "", self.exports.get(domain, (b"", None))[1])
