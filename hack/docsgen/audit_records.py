@@ -55,8 +55,8 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ledger-restored": (
         "controller",
-        "entries of a subject domain's ledger that the cluster's database had lost were written again from the collector's "
-        "export: the first and the last of them, and the hash of the last. Sent without waiting",
+        "entries of a subject domain's ledger that the cluster's database had lost were written again from the "
+        "collector's export: the first and the last of them, and the hash of the last. Sent without waiting",
     ),
     "object-deleted": (
         "controller",
