@@ -4,6 +4,7 @@ missing at the end of a ledger, and the collector has, is written again."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -128,9 +129,8 @@ async def spent(office: Office, domain: str) -> str:
 
 async def verify(office: Office, domain: str, file: Path) -> None:
     """`mlprivacy verify ledger` on what is in the cluster, against the collector's anchor."""
-    file.write_bytes(
-        b"".join(export_line(parse_entry(e.name, e.spec)) + b"\n" for e in await office.log.stored(domain))
-    )
+    lines = [export_line(parse_entry(e.name, e.spec)) + b"\n" for e in await office.log.stored(domain)]
+    await asyncio.to_thread(file.write_bytes, b"".join(lines))
     anchor = (await office.ledgers.known(domain)).anchor
     assert anchor is not None
     done = CliRunner().invoke(
