@@ -13,6 +13,7 @@ from builders import (
     IMAGE,
     Raw,
     asked,
+    budget,
     consent_scope,
     consent_use,
     data_class,
@@ -39,6 +40,7 @@ PEOPLE = ("alice", "bob", "eve@example.org")
 # Around the moment at which the tests decide: over, to come, and on that very moment.
 MOMENTS = ("2026-05-30T00:00:00Z", "2026-06-01T12:00:00Z", "2026-06-02T00:00:00Z", "2027-12-02T00:00:00Z")
 DAYS = ("2026-05-30", "2026-06-01", "2026-06-02", "2028-01-01")
+EVENT_OF_FIXED_SIZE = '{"class_name": "SampledWithoutReplacementDpEvent"}'
 CUSTOM = (
     "job.spec.purpose == 'train_ai_system'",
     "datasets.all(d, d.spec.columns.size() > 2)",
@@ -63,6 +65,7 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a world, not a secret
+        self.spending = random.Random(f"budgets {seed}")  # noqa: S311 - its own, so that the rest stays as it is
 
     def likely(self, chance: float = 0.5) -> bool:
         return self.random.random() < chance
@@ -89,7 +92,8 @@ class Maker:
         found += [self.grant(f"grant-{n}", place) for place in PLACES for n in range(self.random.randint(0, 3))]
         found += [self.policy(f"policy-{n}") for n in range(self.random.randint(0, 3))]
         found += self.config_maps()
-        found += [self.exception(n) for n in range(self.random.randint(0, 40))]
+        found += [self.exception(n) for n in range(self.random.randint(40, 120))]
+        found += self.budgets()
         found += [claim(name, self.one("encrypted", "plain", None)) for name in ("models", "cache") if self.likely()]
         return [copy.deepcopy(one) for one in (*found, *ISOLATED)]
 
@@ -186,11 +190,37 @@ class Maker:
             made=self.one(*["2026-05-25T12:00:00Z"] * 4, "2026-04-01T00:00:00Z"),
             requested_by=self.one(*["alice"] * 6, None),
             approved_by=self.one(*["dave"] * 6, "alice", None),
-            rule=self.one("dp-required", "consent-valid", "assurance", "special-category", "retention", "residency"),
+            rule=self.one("dp-required", "consent-valid", "assurance", "special-category", "retention", "dp-budget"),
             workload=workload,
             expiresAt=self.one(*MOMENTS[:3], *["2026-06-20T00:00:00Z"] * 5),
             approved=self.likely(0.8),
         )
+
+    def budgets(self) -> list[Raw]:
+        """Some that go together, and some that do not: two of a domain, one of an identity that another has."""
+        chance = self.spending
+        found = []
+        for name in chance.sample(("people", "guests", "staff"), chance.randint(0, 3)):
+            places = chance.sample(PLACES, chance.randint(1, 2))
+            limits = {
+                "quotas": [{"namespace": place, "share": chance.choice([0.01, 1])} for place in PLACES[:2]],
+                "minimumAssurance": "Instrumented",
+                "reviewedImages": [chance.choice([IMAGE.rpartition("@")[2], "sha256:" + "1" * 64])],
+                "orders": [1.5, 4, 16, 64],
+                "delta": 1e-5,
+            }
+            more = {key: value for key, value in limits.items() if chance.random() < 0.15}
+            found.append(
+                budget(
+                    name,
+                    made=chance.choice(MOMENTS),
+                    subjectDomain=chance.choice([name, name, "people"]),
+                    identities=[f"urn:{place}:{chance.choice(['visits', 'scans'])}" for place in places],
+                    epsilon=chance.choice([0.5, 10, 10]),
+                    **more,
+                )
+            )
+        return found
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -229,6 +259,7 @@ class Maker:
             base["spec"]["privacy"] = {"mechanism": "None"}
         if self.likely(0.03):
             base["spec"]["privacy"] = {"mechanism": "Nonsense"}
+        self._spending(base["spec"])
         pod = base["spec"]["template"]["spec"]
         pod |= self.fields(hostNetwork=(0.1, True), nodeSelector=(0.1, {"topology.kubernetes.io/region": "eu-west"}))
         if self.likely(0.2):
@@ -237,6 +268,19 @@ class Maker:
         if self.likely(0.1):
             pod["containers"][0]["image"] = IMAGE.split("@", maxsplit=1)[0] + ":latest"
         return base
+
+    def _spending(self, spec: Raw) -> None:
+        """Noise, trials, rows of a person, blocks, and serialised events, few of each so that few are counted."""
+        chance, privacy = self.spending, spec["privacy"]
+        if privacy["mechanism"] == "DPSGD" and chance.random() < 0.2:
+            privacy["noiseMultiplier"] = chance.choice([0.5, 5])
+        elif chance.random() < 0.1:
+            event = chance.choice(['{"class_name": "GaussianDpEvent", "noise_multiplier": 9}', EVENT_OF_FIXED_SIZE])
+            spec["privacy"] = {"mechanism": "Event", "event": event, "epsilon": 2, "delta": 1e-8}
+        spec.update({"trials": 3} if chance.random() < 0.05 else {})
+        for asked_for in spec["datasets"]:
+            more = {"blocks": {"from": chance.choice(["2026-W10", "nonsense"])}, "maxRecordsPerUnit": 3}
+            asked_for.update({key: value for key, value in more.items() if chance.random() < 0.1})
 
     def _inference(self, place: str) -> Raw:
         scope = {"name": self.one("triage", "triage", "missing"), "namespace": self.one(place, *PLACES)}

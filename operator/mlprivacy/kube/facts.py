@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -245,8 +246,10 @@ class FactStore:
             read = (self._read(key, until, asker) if read_misses else self._claim(key) for key in wanted)
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
-        facts = await with_losses(raw, facts, self._losses, deadline)
-        return await with_outcomes(raw, facts, self._custom, deadline)
+        counted, judged = await asyncio.gather(
+            with_losses(raw, facts, self._losses, deadline), with_outcomes(raw, facts, self._custom, deadline)
+        )
+        return replace(judged, losses=counted.losses)
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
         """Wait, shortly, while what a decision rests on is changing; True when it changed lately (`kube.settling`)."""

@@ -210,3 +210,87 @@ def test_deleting_the_budget_and_making_it_anew_changes_nothing_that_was_spent(l
     assert again["status"]["promise"]["epsilon"] == 5
     assert again["status"]["usedPercent"] == used
     assert kept.condition(again, "Stalled")["reason"] == "PromiseWaits"
+
+
+def test_an_accepted_exception_lets_a_job_without_a_promise_run_and_everything_says_so(worlds):
+    """In Warn, where such a job is refused all the same."""
+    world = worlds("warn")
+    world.data()
+    world.apply(budget(world))
+    ready(world)
+    job = world.training_job(privacy={"mechanism": "None"})
+    refused = world.cluster.kubectl("apply", "-f", "-", input=job, check=False)
+    assert refused.returncode != 0
+    assert "dp-budget" in refused.stderr
+
+    accept(world, "dp-budget", "study")
+    world.apply(job)
+    running = world.running()
+
+    assert world.condition(running, "BudgetReserved")["reason"] == "OutsideAccounting"
+    assert world.condition(running, "Accepted")["reason"] == "AllowedByException"
+    tainted = world.eventually(lambda: (b := stored(world))["status"]["blocks"]["tainted"] == 4 and b, "tainted blocks")
+    assert tainted["status"]["taints"][0]["reason"] == "Exception"
+    marks = [step["taint"] for e in entries(world) for step in e["spec"]["transitions"] if "taint" in step]
+    assert [mark["reason"] for mark in marks] == ["Exception"]
+    events = json.loads(world.cluster.kubectl("get", "events", "-n", world.namespace, "-o", "json").stdout)["items"]
+    reasons = {(e["involvedObject"]["kind"], e["reason"]) for e in events}
+    assert ("TrainingJob", "OutsideAccounting") in reasons
+
+
+def test_deleting_data_namespace_and_job_changes_nothing_that_was_spent(worlds):
+    world = worlds("audit")
+    world.data()
+    world.apply(budget(world))
+    ready(world)
+    world.apply(world.training_job(privacy=private(3)))
+    world.running()
+
+    world.cluster.kubectl("delete", "datasets.mlprivacy.dev", "visits", "-n", world.namespace)
+    world.cluster.kubectl("delete", "namespace", world.namespace, "--wait=true", "--timeout=80s")
+
+    used = world.eventually(
+        lambda: (s := stored(world)["status"])["reservations"] == 0 and s["usedPercent"] > 0 and s["usedPercent"],
+        "what the deleted job spent",
+    )
+    world.cluster.create_namespace(world.namespace, {f"{GROUP}/enforce": "enforce"})
+    world.apply(world.scope(), world.dataset())
+    world.apply(world.training_job(privacy=private(4)))
+    told = world.until("Accepted", "False")
+    assert "dp-budget" in world.condition(told, "Accepted")["message"]
+    assert stored(world)["status"]["usedPercent"] == used
+
+
+def accept(world, rule: str, job: str) -> None:
+    """One person asks for an exception, another approves it."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    officer, engineer = f"olga-{world.mark}", f"erik-{world.mark}"
+    for role, user in (("mlprivacy-privacy-officer", officer), ("mlprivacy-exception-requester", engineer)):
+        bound = ("clusterrolebinding", f"{user}-{role}", f"--clusterrole={role}", f"--user={user}")
+        world.cluster.kubectl("create", *bound)
+    world.cluster.kubectl(
+        "create", "rolebinding", "engineers", "--clusterrole=mlprivacy-ml-engineer", f"--user={engineer}", "-n",
+        world.namespace,
+    )  # fmt: skip
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = f"accept-{world.mark}"
+    spec = {
+        "rule": rule,
+        "workload": {"kind": "TrainingJob", "namespace": world.namespace, "name": job},
+        "reason": "The data is public by now.",
+        "ticket": "PRIV-18",
+        "expiresAt": until,
+    }
+    made = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "PolicyException", "metadata": {"name": name}, "spec": spec}
+    world.cluster.kubectl("create", "-f", "-", input=made, as_user=engineer)
+    found = world.cluster.get("policyexceptions.mlprivacy.dev", name)
+    approval = {"uid": found["metadata"]["uid"], "generation": found["metadata"]["generation"]}
+    patch = json.dumps({"spec": {"approved": True, "approval": approval}})
+    world.cluster.kubectl("patch", "policyexceptions.mlprivacy.dev", name, "--type=merge", "-p", patch, as_user=officer)
+    world.eventually(
+        lambda: (
+            world.condition(world.cluster.get("policyexceptions.mlprivacy.dev", name), "Ready").get("status") == "True"
+        ),
+        "an approved exception",
+    )

@@ -21,6 +21,7 @@ from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli import objects, offline
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.policy.custom import CustomRules
+from mlprivacy.policy.engine import losses_asked
 from mlprivacy.policy.model import Decision
 
 from .conftest import review
@@ -77,6 +78,7 @@ async def by_admission(
     try:
         await store.wait_synced()
         for job in jobs:
+            await counted(store, job)
             made.clear()
             reply = await handler.handle(KINDS, "application/json", json.dumps(review(job)).encode(), trusted=True)
             found.append((json.loads(reply.body)["response"], made[0]))
@@ -84,6 +86,14 @@ async def by_admission(
         await store.stop()
         monkeypatch.undo()
     return found
+
+
+async def counted(store: FactStore, job: Raw) -> None:
+    """Wait until the job's losses are known: whether a webhook has the time to count them is another matter."""
+    for _ in range(30):
+        facts = await store.gather(job, NOW)
+        if facts.losses.keys() == set(losses_asked(job, facts)):
+            return
 
 
 def by_check(

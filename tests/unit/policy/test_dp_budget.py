@@ -167,8 +167,7 @@ def test_a_loss_that_is_not_counted_yet_holds_in_every_mode(mode):
     labels = dict.fromkeys(("research", "clinic"), mode.lower())
     facts = facts_of(clinic_world(budget(), policy(mode=mode)), modes=labels)
     decision = evaluate(training_job(), facts)
-    # Under Enforce dp-consistent says the same at the same place.
-    found = finding(decision, "dp-consistent" if mode == "Enforce" else "dp-budget")
+    found = finding(decision, "dp-budget")
     assert (found.action, found.reason) == (Action.HOLD, Reason.FACT_MISSING)
     assert decision.verdict is Verdict.HOLD
     assert (decision.valid_until - facts.now).total_seconds() == 60

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mlprivacy.policy.model import Action, Verdict
 
 NONE = {"mechanism": "None"}
+CALM = '{"class_name": "GaussianDpEvent", "noise_multiplier": 20}'
 
 
 def demanding(**fields):
@@ -102,7 +103,7 @@ def test_what_a_job_promises_of_its_units_does_not_loosen_delta(promised):
     assert (refused.action, refused.remedy) == (Action.DENY, "set delta to 5e-08 or less")
 
 
-@pytest.mark.parametrize("mechanism", [{"mechanism": "Federated"}, {"mechanism": "Event", "event": "{}"}])
+@pytest.mark.parametrize("mechanism", [{"mechanism": "Federated"}, {"mechanism": "Event", "event": CALM}])
 def test_an_epsilon_that_is_not_known_under_a_cap_holds(mechanism):
     decision = decide(training_job(privacy={"delta": 1e-9, **mechanism}))
     found = finding(decision, "dp-required")

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges, check_ranges, ranges_of
+from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges, check_ranges
 from mlprivacy.budget.ledger.state import State
 
 _BY_TIME: Final = "IngestionTime"  # only there a moment says in which block a record lies
@@ -77,7 +77,10 @@ def reached(state: State, cut: Cut, selections: Iterable[Bounds]) -> Ranges:
         wanted |= (keys >= first) & (keys <= last)
     if not wanted.any():
         raise BlockError("no block that is open lies in what the job selects; see the blocks in the budget's status")
-    return ranges_of(keys[wanted].tolist())
+    found = keys[wanted]
+    cuts = np.flatnonzero(np.diff(found) != 1) + 1
+    runs = zip([0, *cuts.tolist()], [*cuts.tolist(), len(found)], strict=True)
+    return check_ranges(tuple(Range(int(found[start]), int(found[stop - 1])) for start, stop in runs))
 
 
 def _keys(cut: Cut, bounds: Bounds) -> tuple[int, int]:

@@ -30,7 +30,7 @@ from mlprivacy.budget.schedulers.base import (
 )
 from mlprivacy.budget.schedulers.jobs import Job, Key, Policy
 from mlprivacy.budget.schedulers.table import Table, Where, indices
-from mlprivacy.budget.schedulers.unlocking import Everything, Floats, Unlocking
+from mlprivacy.budget.schedulers.unlocking import Counts, Everything, Floats, Unlocking
 
 _CURVES_KEPT: Final = 4096  # arrays of curves that are remembered
 _MANY: Final = 16  # jobs from which on they are compared with their blocks all at once
@@ -101,6 +101,25 @@ class Queue:
             SchedulerError: a curve of the wrong length or with a value that is none.
         """
         self._changed.add(self.table.put(block, max(self._now, block.created)))
+
+    def add_blocks(
+        self,
+        ids: Sequence[str],
+        capacity: Curve,
+        used: Floats,
+        used_by: Mapping[str, Floats],
+        arrived: Counts,
+        created: Floats,
+    ) -> None:
+        """Many new blocks of one capacity at once (`Table.fill` gives the shapes).
+
+        Raises:
+            SchedulerError: an array has another shape, a value is none, or a block is there.
+        """
+        first = len(self.table.ids)
+        now = max(self._now, float(created.max(initial=-math.inf)))
+        self.table.fill(ids, capacity, used, used_by, arrived, created, now)
+        self._changed.update(range(first, first + len(ids)))
 
     def submit(self, demand: Demand, *, counts: bool = True) -> None:
         """A job that waits from now on.

@@ -100,17 +100,69 @@ class Table:
         self.unlock(slice(at, at + 1), now)
         return at
 
+    def fill(
+        self,
+        ids: Sequence[str],
+        capacity: Sequence[float],
+        used: Floats,
+        used_by: Mapping[str, Floats],
+        arrived: Counts,
+        created: Floats,
+        now: float,
+    ) -> None:
+        """Many new blocks of one capacity at once, as `put` makes them one by one.
+
+        Args:
+            ids: of the blocks, none of which is there.
+            capacity: of each of them, shape (orders,).
+            used: shape (orders, blocks).
+            used_by: the same of namespaces that have a quota.
+            arrived: shape (blocks,).
+            created: seconds, shape (blocks,).
+            now: seconds.
+
+        Raises:
+            SchedulerError: an array has another shape, a value is none, or a block is there.
+        """
+        first, count = len(self.ids), len(ids)
+        if len(capacity) != self.orders or any(map(math.isnan, capacity)):
+            raise SchedulerError("The capacity of the blocks is not one number for each of the orders.")
+        if any(array.shape != (self.orders, count) or not (array >= 0).all() for array in (used, *used_by.values())):
+            raise SchedulerError("What is used of the blocks is not one number, 0 or more, for each order and block.")
+        fresh = {name: first + index for index, name in enumerate(ids)}
+        if len(fresh) != count or fresh.keys() & self.index.keys():
+            raise SchedulerError("A block is there already, or twice among the new ones.")
+        self._grow(first + count)
+        self.index |= fresh
+        self.ids += ids
+        where = slice(first, first + count)
+        limits = np.array(capacity)
+        usable = limits > 0
+        self.capacity[:, where] = limits[:, None]
+        self.room[:, where] = np.where(usable, limits, -np.inf)[:, None]
+        self.used[:, where] = used
+        for namespace, array in self.used_by.items():
+            array[:, where] = used_by.get(namespace, 0.0)
+            share = np.where(usable, limits * self.quotas[namespace] + self.tolerance, -np.inf)
+            self.share_of[namespace][:, where] = share[:, None]
+        self.arrived[where] = arrived
+        self.created[where] = created
+        self.kinds[where] = self._capacities.setdefault(limits.tobytes(), len(self._capacities))
+        if count:
+            self.unlock(where, now)
+
     def _grow(self, size: int) -> None:
         have = len(self.arrived)
         if size <= have:
             return
-        more = ((0, 0), (0, have))
+        further = max(have, size - have)
+        more = ((0, 0), (0, further))
         self.capacity, self.room = np.pad(self.capacity, more), np.pad(self.room, more)
         self.used, self.limit = np.pad(self.used, more), np.pad(self.limit, more)
         self.used_by = {name: np.pad(a, more) for name, a in self.used_by.items()}
         self.share_of = {name: np.pad(a, more) for name, a in self.share_of.items()}
-        self.arrived, self.kinds = np.pad(self.arrived, (0, have)), np.pad(self.kinds, (0, have))
-        self.created, self.part = np.pad(self.created, (0, have)), np.pad(self.part, (0, have))
+        self.arrived, self.kinds = np.pad(self.arrived, (0, further)), np.pad(self.kinds, (0, further))
+        self.created, self.part = np.pad(self.created, (0, further)), np.pad(self.part, (0, further))
 
     def where(self, blocks: Sequence[str]) -> Where:
         """The indices of these blocks. Raises SchedulerError for one that is not there."""

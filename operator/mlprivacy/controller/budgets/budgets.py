@@ -34,6 +34,7 @@ from mlprivacy.kube.conditions import same_conditions, set_condition
 from mlprivacy.kube.errors import NotFound
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import PRIVACYBUDGETS
+from mlprivacy.policy.domains import effective
 from mlprivacy.policy.durations import parse_time
 
 logger = logging.getLogger(__name__)
@@ -106,9 +107,8 @@ class Budgets:
         domain = spec.subject_domain
         first = self._speaks(domain)
         if first is None or first.name != parsed.name:
-            other = first.name if first is not None else "another one"
-            text = f"the PrivacyBudget {other} was there first for {domain}; this one has no effect. Delete it"
-            await self._tell(raw, _taken(text), {})
+            why = effective(self._all()).idle.get(parsed.name, f"it is not the one that counts for {domain}")
+            await self._tell(raw, _taken(f"{why}, and was there first; this one has no effect. Delete it"), {})
             return None
         try:
             desk = await self._desks.open(domain)
@@ -126,9 +126,8 @@ class Budgets:
         return TICK if desk.waiting and timed else HOUR
 
     def _speaks(self, domain: str) -> Parsed[PrivacyBudgetSpec] | None:
-        """The budget that speaks for the domain: the first that was made. The desk is told."""
-        there = [budget for budget in self._all() if budget.spec is not None and budget.spec.subject_domain == domain]
-        first = min(there, key=lambda b: (_made(b), b.name), default=None)
+        """The budget that speaks for the domain, as decisions have it. The desk is told."""
+        first = effective(self._all()).in_force.get(domain)
         if first is None or first.spec is None:
             self._desks.of(domain).in_force(None)
             metrics.forget(domain)

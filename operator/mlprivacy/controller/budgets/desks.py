@@ -110,6 +110,8 @@ class Desks:
             raise Closed(desk.domain, why, broken=False) from error
         if wrong is not None:
             raise Closed(desk.domain, wrong, broken=True)
+        for held in desk.state.reservations.values():  # what ended meanwhile is to be settled
+            self._wake(JobKey("TrainingJob", held.reserve.job.namespace, held.reserve.job.name))
 
     def broke(self, domain: str, error: ChainError) -> Closed:
         """Nothing of the domain is decided any more, or until what is missing at its end is back; to be raised."""

@@ -281,7 +281,10 @@ class Gate:
         if not steps:
             return
         try:
+            await self._desks.open(desk.domain)
             await desk.settle(steps)
+        except Closed as closed:  # nothing is written to a ledger that may not be the one that was
+            logger.warning("a reservation of %s is not settled now: %s", desk.domain, closed)
         except ChainError as error:  # the job's end is told all the same; what it held stays held
             logger.warning("%s", self._desks.broke(desk.domain, error))
         except Refused as refused:

@@ -356,4 +356,6 @@ class Keeping:
     async def _agrees(self, domain: str) -> bool:
         """Whether a ledger that the collector contradicts is the one that it knows after all."""
         books = next((one for one in self._books() if one.ledger.fold.subject_domain == domain), None)
-        return books is None or await self.admit(books) is None
+        if books is None:
+            raise CollectorError("the ledger is not open here, so it can not be looked at; it is tried again")
+        return await self.admit(books) is None

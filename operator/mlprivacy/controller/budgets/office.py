@@ -67,32 +67,41 @@ class Office:
         self._record = record
         self._telling: set[str] = set()
         registrations = Registrations(facts)
-        log = ApiLedgerLog(client)
+        self._log = ApiLedgerLog(client)
         self.keeping = Keeping(
-            log,
+            self._log,
             LedgerClient(collector),
             lambda: self.desks,
             checkpoint_every=checkpoint_every,
             restored=self._restored,
         )
-        self.desks = Desks(log, writer, now, look, self._changed, self.keeping)
+        self.desks = Desks(self._log, writer, now, look, self._changed, self.keeping)
         self.gate = Gate(self.desks, registrations.of_charge)
         self.budgets = Budgets(facts, effects, self.desks, registrations, now, again, announcer)
 
     async def begin(self) -> None:
-        """Read the ledgers, before anything is decided: the jobs that hold something are known by them alone. What does
-        not answer is waited for; a ledger that is broken stands still, and the others go on.
+        """Read the ledgers, before anything is decided: the jobs that hold something are known by them alone.
+
+        An API server that does not answer is waited for. A collector is not, since jobs must be stopped without it too:
+        what needs it waits, and is opened later.
         """
         while True:
             try:
-                for domain in sorted(await self.keeping.domains()):
+                for domain in sorted(await self._domains()):
                     with contextlib.suppress(Closed):
                         await self.desks.open(domain)
-            except (ApiError, CollectorError) as error:
+            except ApiError as error:
                 logger.warning("the ledgers can not be read yet: %s", error)
                 await asyncio.sleep(2.0)
             else:
                 return
+
+    async def _domains(self) -> set[str]:
+        try:
+            return await self.keeping.domains()
+        except CollectorError as error:
+            logger.warning("what the collector saw of ledgers is not known yet: %s", error)
+            return await self._log.domains()
 
     async def run(self) -> None:
         """Keep the ledgers, and look after reservations whose job is gone, until cancelled."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec, Scheduling
 from mlprivacy.budget.ledger.reach import open_rows
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import used_fraction
-from mlprivacy.budget.schedulers.base import Block, Demand
+from mlprivacy.budget.schedulers.base import Demand
 from mlprivacy.budget.schedulers.dpack import Dpack
 from mlprivacy.budget.schedulers.dpf import Dpf
 from mlprivacy.budget.schedulers.fcfs import Fcfs
@@ -61,38 +64,34 @@ def queue_of(spec: PrivacyBudgetSpec, state: State, made: datetime, before: Queu
         quotas={quota.namespace: quota.share for quota in spec.quotas},
     )
     rows = open_rows(state)
+    ids = [str(key) for key in (state.table.base + rows).tolist()]
     arrivals = rule.arrivals if rule is not None and rule.arrivals is not None else 0
+    arrived = np.zeros(len(rows), np.int64)
     if arrivals and len(rows):
-        arrived = [min(arrivals, math.ceil(part * arrivals)) for part in used_fraction(state, rows)[0].tolist()]
-    else:
-        arrived = [0] * len(rows)
+        arrived = np.minimum(arrivals, np.ceil(used_fraction(state, rows)[0] * arrivals)).astype(np.int64)
     if before is not None:
         known = before.table
-        for index, row in enumerate(rows.tolist()):
-            at = known.index.get(str(state.table.base + row))
-            if at is not None:
-                arrived[index] = max(arrived[index], int(known.arrived[at]))
-    table, capacity = state.table, tuple(float(value) for value in state.capacity)
-    used = (table.committed[rows] + table.reserved[rows]).astype(float)
-    theirs = {name: table.usage[name][rows].astype(float) for name in queue.table.quotas if name in table.usage}
-    for index, row in enumerate(rows.tolist()):
-        queue.add_block(
-            Block(
-                id=str(table.base + row),
-                capacity=capacity,
-                used=tuple(used[index].tolist()),
-                used_by={name: tuple(matrix[index].tolist()) for name, matrix in theirs.items()},
-                arrived=arrived[index],
-                created=_opened(state, table.base + row, made),
-            )
-        )
+        asked = [int(known.arrived[at]) if (at := known.index.get(ident)) is not None else 0 for ident in ids]
+        arrived = np.maximum(arrived, np.array(asked, np.int64))
+    table = state.table
+    queue.add_blocks(
+        ids,
+        tuple(float(value) for value in state.capacity),
+        (table.committed[rows] + table.reserved[rows]).T.astype(float),
+        {name: table.usage[name][rows].T.astype(float) for name in queue.table.quotas if name in table.usage},
+        arrived,
+        _opened(state, rows, made),
+    )
     return queue
 
 
-def _opened(state: State, key: int, made: datetime) -> float:
-    """When a block began to be unlocked: with its period, or with the budget where that came later. Seconds."""
-    begins = state.promise.cut.start_of(key) if state.promise is not None else None
-    return max(made, begins).timestamp() if begins is not None else made.timestamp()
+def _opened(state: State, rows: NDArray[np.intp], made: datetime) -> NDArray[np.float64]:
+    """When each block began to be unlocked: with its period, or with the budget where that came later. Seconds."""
+    cut = state.promise.cut if state.promise is not None else None
+    if cut is None or cut.period is None:
+        return np.full(len(rows), made.timestamp())
+    begins = [cut.start_of(state.table.base + row) for row in rows.tolist()]
+    return np.array([max(made, begin).timestamp() if begin is not None else made.timestamp() for begin in begins])
 
 
 def demand_of(wish: Wish, ident: str, state: State, spec: PrivacyBudgetSpec) -> Demand:

@@ -285,3 +285,36 @@ def test_a_collector_that_is_away_starts_nothing_and_is_asked_again() -> None:
     assert held.plan.again is not None
     assert held.condition is not None
     assert held.condition[1] is Reason.LEDGER_UNAVAILABLE
+
+
+def test_nothing_is_written_to_a_ledger_that_may_not_be_the_one_that_was() -> None:
+    house = House()
+    run(before(house, look(1, charge(0.4)), start()))
+    entries = len(house.log.specs)
+    house.desks._keeper.found_broken(world.DOMAIN, "an anchor is ahead of it")
+
+    run(house.gate.gone(key(1), "uid-1"))
+
+    assert len(house.log.specs) == entries
+
+
+def test_when_a_ledger_opens_the_jobs_that_hold_something_of_it_are_looked_at() -> None:
+    house = House()
+    run(before(house, look(1, charge(0.4)), start()))
+
+    class Late(Keeper):
+        admitted = False
+
+        def not_ready(self, domain: str) -> str | None:
+            return None if self.admitted else "not compared yet"
+
+        async def admit(self, books: Desk) -> str | None:
+            await books.ledger.refresh()
+            self.admitted = True
+            return None
+
+    later = House(house.log)
+    later.desks._keeper = Late()
+    run(later.desks.open(world.DOMAIN))
+
+    assert key(1) in later.woken

@@ -229,5 +229,4 @@ RULE = Rule(
     remedy="take less of the budget, or ask the privacy office",
     check=check,
     applies_to=frozenset({"TrainingJob"}),
-    yields_to="dp-consistent",
 )
