@@ -15,7 +15,6 @@ from builders import NOW, decide, training_job
 from mlprivacy.api.reasons import Reason
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.kueue.admissioncheck import AdmissionChecks
-from mlprivacy.controller.kueue.asks import Uncharged
 from mlprivacy.controller.kueue.queueing import Queueing
 from mlprivacy.controller.kueue.served import Served
 from mlprivacy.controller.plan import Phase, Plan, Seen, Step
@@ -37,6 +36,13 @@ CHECK = {
     "kind": "AdmissionCheck",
     "spec": {"controllerName": "mlprivacy.dev/privacy-budget"},
 }
+
+
+class Free:
+    """Nothing has a budget."""
+
+    async def ask(self, *_: Any) -> Answer:
+        return Answer("NotNeeded", Reason.NO_BUDGET_NEEDED, "none of its datasets has a privacy budget")
 
 
 class Announced:
@@ -74,7 +80,7 @@ class Desk:
         self.events = Announced()
         self.served = Served(client, self.keys.append, self._back, backoff=(0.01, 0.05))
         self.gate = Queueing(
-            served=self.served, client=client, asks=Uncharged(), template=lambda *_: TEMPLATE,
+            served=self.served, client=client, asks=Free(), template=lambda *_: TEMPLATE,
             alive=lambda *_: False, announcer=self.events, once=lambda what: True, now=lambda: NOW,  # type: ignore[arg-type]
         )  # fmt: skip
 

@@ -124,10 +124,6 @@ class Desks:
         """How many entries came after the head that is anchored."""
         return self._keeper.behind(domain)
 
-    def is_broken(self, domain: str) -> str | None:
-        """Why nothing of the domain is decided until people have looked."""
-        return self._keeper.broken(domain)
-
     def holding(self, uid: str) -> list[Desk]:
         """The desks at which a job holds something."""
         found = []
