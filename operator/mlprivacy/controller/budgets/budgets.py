@@ -22,6 +22,8 @@ from mlprivacy.controller.budgets import metrics
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gauges import observe
+from mlprivacy.controller.budgets.recovery import Restored
+from mlprivacy.controller.budgets.restoration import restored_note
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.status import Tri
@@ -72,6 +74,12 @@ class Budgets:
     def of_identities(self, identities: Collection[str]) -> list[str]:
         """Names of the budgets that list one of these identities."""
         return [b.name for b in self._all() if b.spec is not None and not set(b.spec.identities).isdisjoint(identities)]
+
+    def say_restored(self, done: Restored) -> None:
+        """Say on the budgets of the domain that entries of its ledger were written again."""
+        for budget in self._all():
+            if budget.spec is not None and budget.spec.subject_domain == done.subject_domain:
+                self._announcer.say(budget.raw, "Warning", Reason.LEDGER_RESTORED.value, restored_note(done))
 
     async def reconcile(self, key: JobKey) -> float | None:
         """One budget; the seconds until the next look, or None.
