@@ -144,7 +144,7 @@ class Desk:
             try:
                 self._join(wish)
             except BlockError as error:
-                return Asked(Answer("Waiting", Reason.WAITING_FOR_BUDGET, f"the job waits: {error}", words.LOOK_AGAIN))
+                return Asked(words.unreached(error))
             await self._decide(but=wish.key)
             return self.holds(wish) or Asked(self._answer(wish))
 
@@ -311,7 +311,7 @@ class Desk:
                 return None
             self._join(wish)
         except BlockError as error:
-            return Answer("Waiting", Reason.WAITING_FOR_BUDGET, f"the job waits: {error}", words.LOOK_AGAIN)
+            return words.unreached(error)
         await self._decide(but=wish.key)
         return self._answer(wish)
 
