@@ -19,8 +19,8 @@ _ABFS: Final = re.compile(r"([a-z0-9$](?:[a-z0-9-]*[a-z0-9])?)@([a-z0-9.-]+?)\.?
 _ESCAPES: Final = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 _EXTENDED: Final = re.compile(r"[@+!?*]\(")
 _ALTERNATIVES: Final = re.compile(r"\{([^{}\[\]/]*)\}")
-_CLASS: Final = re.compile(r"\[(?![!^]\])[^{}\[\]/,]+\]")
-_MEANING: Final = frozenset("/\\.*?#,[]{}()%:")  # characters that an escape must not hide
+_BRACKETS: Final = re.compile(rf"{_ALTERNATIVES.pattern}|\[(?![!^]\])[^{{}}\[\]/,]+\]")
+_MEANING: Final = frozenset("/\\.*?#,[]{}%")  # characters that an escape must not hide
 
 
 class SpellingError(ValueError):
@@ -77,7 +77,9 @@ def _literal(host: str) -> str | None:
     try:
         found = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        raise SpellingError(f"the host {host[:80]!r} is no IP address; write it as 192.0.2.1 or [2001:db8::1]") from None
+        raise SpellingError(
+            f"the host {host[:80]!r} is no IP address; write it as 192.0.2.1 or [2001:db8::1]"
+        ) from None
     if isinstance(found, ipaddress.IPv6Address):
         return str(found.ipv4_mapped) if found.ipv4_mapped is not None else f"[{found.compressed}]"
     return str(found)
@@ -155,11 +157,16 @@ def _characters(plain: str, where: str) -> None:
 def _brackets(plain: str, where: str) -> None:
     for inner in _ALTERNATIVES.findall(plain):
         if ".." in inner or any(not option.strip(".") for option in inner.split(",")):
-            raise SpellingError(f"{where} has {{{inner[:32]}}}, with an alternative that is no name; write each as a name")
-    rest = _CLASS.sub("", _ALTERNATIVES.sub("", plain))
+            raise SpellingError(
+                f"{where} has {{{inner[:32]}}}, with an alternative that is no name; write each as a name"
+            )
+    rest = _BRACKETS.sub("", plain)
     if set("[]{}") & set(rest):
         raise SpellingError(
-            f"{where} has brackets that do not close, are empty, or hold '/', ',' in '[]' or other brackets; write '*' for them"
+            f"{where} has brackets that do not close, are empty, or hold '/', other brackets, or ',' in '[]'; write '*' "
+            "for them"
         )
     if "," in rest:
-        raise SpellingError(f"{where} has a ',' outside of {{}}; have one Dataset for each address, or write {{one,two}}")
+        raise SpellingError(
+            f"{where} has a ',' outside of {{}}; have one Dataset for each address, or write {{one,two}}"
+        )

@@ -14,6 +14,7 @@ from typing import Final
 from mlprivacy.budget.ledger import grammar
 
 _URI: Final = re.compile(r"(s3|gs|abfs|https|pvc)://([^/?#]*)(.*)", re.DOTALL)
+_ODD: Final = re.compile(r"[?#\\,%{\[]|[@+!*]\(")
 _WILD: Final = frozenset("*?[{")
 _ANY: Final = "\0"  # in a parsed segment: any text, the empty one included
 _ONE: Final = "\1"  # any one character
@@ -61,13 +62,40 @@ def _lower_scheme(uri: str) -> str:
 
 
 def parse(text: str) -> Source:
-    """A source from its normalised text, as the ledger registers it. Raises ValueError when it is none."""
+    """A source from its normalised text, as the ledger registers it. Raises ValueError when it is none.
+
+    A text of an earlier version, from before there was a grammar, is taken for more than it says: what could be read in
+    more than one way stands for all that begins like it.
+    """
     scheme, mark, rest = text.partition("://")
     parts = rest.split("/")
     names = 2 if scheme == "pvc" else 1
     if not mark or len(parts) < names + 1:
         raise ValueError(f"{text[:80]!r} is no normalised source")
-    return Source(scheme, "/".join(parts[:names]), tuple(part for part in parts[names:] if part))
+    path = tuple(part for part in parts[names:] if part)
+    return Source(scheme, _registered(scheme, "/".join(parts[:names])), _widened(scheme, path))
+
+
+def _registered(scheme: str, authority: str) -> str:
+    if scheme == "pvc":
+        return authority
+    if scheme in ("s3", "gs"):
+        authority = authority.rpartition("@")[2].partition(":")[0].rstrip(".")
+    try:
+        return grammar.authority(scheme, authority, "")
+    except grammar.SpellingError:
+        return authority
+
+
+def _widened(scheme: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        grammar.segments(scheme, "/".join(path))
+    except grammar.SpellingError:
+        for index, part in enumerate(path):
+            odd = _ODD.search(part)
+            if odd is not None:
+                return (*path[:index], f"{part[: odd.start()]}*")
+    return path
 
 
 def overlap(one: Source, two: Source) -> bool:
