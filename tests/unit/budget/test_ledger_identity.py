@@ -84,7 +84,7 @@ def test_what_is_no_source_is_refused(uri: str) -> None:
         normalise(uri, "clinic")
 
 
-# Each of them some reader takes for s3://weeks/visits/train or for the host weeks.example; none is compared, all are refused.
+# Each of them some reader takes for s3://weeks/visits/train or the host weeks.example; all are refused.
 HIDDEN = [
     "s3://weeks/visits/train?versionId=3",
     "s3://weeks/visits/tr?in",

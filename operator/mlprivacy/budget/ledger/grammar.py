@@ -163,8 +163,8 @@ def _brackets(plain: str, where: str) -> None:
     rest = _BRACKETS.sub("", plain)
     if set("[]{}") & set(rest):
         raise SpellingError(
-            f"{where} has brackets that do not close, are empty, or hold '/', other brackets, or ',' in '[]'; write '*' "
-            "for them"
+            f"{where} has brackets that do not close, are empty, or hold '/', other brackets, or ',' in '[]'; write "
+            "'*' for them"
         )
     if "," in rest:
         raise SpellingError(
