@@ -86,6 +86,8 @@ class _Lane:
                 outcome = future.result()
             else:  # it is forgotten, so that it is tried again
                 logger.warning("a loss was not counted: %s", str(error) or type(error).__name__)
+        if namespace in self._queues:
+            self._queues.move_to_end(namespace)
         self._next()
         self._end(key)
         self._counted(namespace, key, outcome)
@@ -198,8 +200,8 @@ class LossCounter:
                     del self._asks[asker]
                 self._tell(asker)
         # Whose numbers just failed looks again a minute later, so that what always fails is not tried all the time.
-        if (asker := self._without_place(namespace, key)) is not None:
-            self._tell(asker)
+        if (next_one := self._without_place(namespace, key)) is not None:
+            self._tell(next_one)
 
     def _without_place(self, namespace: str, done: LossKey) -> Asker | None:
         """Who waits for longest of those that had no place when they asked, now that one is free."""
