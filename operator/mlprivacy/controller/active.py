@@ -129,6 +129,7 @@ class Controller:
         self._sweep = Sweep(client, self._store, self._queue.add)
         metrics.JOBS.set_function(lambda: len(self._store))
         facts.on_change(self._fact_changed)
+        facts.on_counted(lambda job: self._queue.add(JobKey(*job)))
         children.on_change(self._child_changed)
 
     def not_ready(self) -> str | None:

@@ -79,6 +79,7 @@ class Reconciler:
         began = time.perf_counter()
         try:
             if "deletionTimestamp" in raw["metadata"]:
+                self.facts.forget(key)
                 return await teardown(self.effects, key, raw, self.gate.gone)
             return await self._decided(key, raw)
         except (Conflict, Superseded) as lost:
@@ -89,6 +90,7 @@ class Reconciler:
 
     def _forget(self, key: JobKey) -> None:
         self.index.drop(key)
+        self.facts.forget(key)
         self.gate.withdraw(key)
         self.until.pop(key, None)
         self.causes.settle(key, self.causes.of(key))

@@ -4,7 +4,6 @@ spent when it ends. What is used without being counted marks its blocks for good
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -111,7 +110,7 @@ class Gate:
             except Closed:
                 continue  # the gate says so, and starts nothing
             if (lack := lack_of(desk.state, charge)) is not None:
-                found[charge.domain] = await asyncio.to_thread(room_of, lack, charge, facts.losses)
+                found[charge.domain] = await room_of(lack, charge, facts.losses)
         return found
 
     # -- before a start --------------------------------------------------------------------------------------------
