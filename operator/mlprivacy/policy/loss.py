@@ -20,7 +20,7 @@ from mlprivacy.budget.accounting.events import Event, Refused, for_groups, with_
 from mlprivacy.budget.accounting.rdp import EPSILON_MAX, curve_of, epsilon_for_people
 from mlprivacy.budget.accounting.serialised import parse
 from mlprivacy.budget.curves import Curve
-from mlprivacy.budget.ledger.units import capacity_units, to_units
+from mlprivacy.budget.ledger.units import Units, capacity_units, to_units
 from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.orders import Orders
 from mlprivacy.budget.planner import Question, solve
@@ -252,16 +252,27 @@ def _check(loss: Loss, key: LossKey) -> None:
     """A charge of nothing is none: whoever looks at data takes something of it."""
     if key.orders and not any(loss.curve):
         raise Refused("the loss is 0 at every order, and a job that looks at the data has one; state its mechanism")
+    if not all(spent for spent, room in zip(to_units(loss.curve), _room(key), strict=True) if room):
+        raise Refused(
+            "the loss is 0 at an order that the budget counts at, so it is too small to be computed; state the "
+            "mechanism with the sampling and the noise that it has"
+        )
     if math.isnan(loss.epsilon):
         raise Refused("the numbers are so far from usual that no loss can be computed; look at noise, batch and epochs")
+
+
+def _room(key: LossKey) -> Units:
+    """What an empty block holds at each order; 1 where no promise is known, so that every order is of use."""
+    if key.limit is None:
+        return (1,) * len(key.orders)
+    return capacity_units(key.orders, key.limit.epsilon, key.limit.delta)
 
 
 def _fits(key: LossKey, curve: Curve) -> bool:
     """Whether an empty block takes it, in the ledger's own whole numbers."""
     if key.limit is None:
         return True
-    capacity = capacity_units(key.orders, key.limit.epsilon, key.limit.delta)
     share = key.limit.share
     return any(
-        room > 0 and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), capacity, strict=True)
+        room > 0 and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), _room(key), strict=True)
     )
