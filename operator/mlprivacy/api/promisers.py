@@ -29,6 +29,12 @@ def may_approve(promised_by: str | None, user: str | None) -> bool:
     return all(names) and written(user) not in names
 
 
-def by_people(promised_by: str) -> bool:
-    """Whether none of them is a ServiceAccount, which may stand for whoever approves."""
-    return not any(name.startswith(SERVICE_ACCOUNT) for name in promised_by.split(","))
+def asked_by_people(promised_by: str) -> bool:
+    """Whether everybody is known and none is a ServiceAccount, which may stand for whoever approves."""
+    return all(name and not name.startswith(SERVICE_ACCOUNT) for name in promised_by.split(","))
+
+
+def people(promised_by: str) -> str:
+    """Their names, to be read."""
+    names = [name.replace("%2C", ",").replace("%25", "%") for name in promised_by.split(",")]
+    return " and ".join(name or "somebody who is not known" for name in names)

@@ -16,7 +16,16 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from mlprivacy.budget.accounting.events import Event, Refused, for_groups, with_trials
+from mlprivacy.budget.accounting.events import (
+    Composed,
+    Event,
+    Refused,
+    Repeated,
+    SampledGaussian,
+    Selected,
+    for_groups,
+    with_trials,
+)
 from mlprivacy.budget.accounting.rdp import EPSILON_MAX, curve_of, epsilon_for_people
 from mlprivacy.budget.accounting.serialised import parse
 from mlprivacy.budget.curves import Curve
@@ -29,6 +38,7 @@ from mlprivacy.policy.charge import Loss
 HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
 REMEMBERED: Final = 4096
 ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second
+ROUNDING: Final = 1e-9  # of a rate that was written as 1/N
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where a loss was not counted in time
 
 
@@ -55,9 +65,13 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Serialised:
-    """A serialised DpEvent, as its author wrote it: what one record more or less changes."""
+    """A serialised DpEvent, as its author wrote it: what one record more or less changes.
+
+    ``records`` is the public lower bound on the units after filtering (N), where it is known.
+    """
 
     text: str
+    records: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +235,10 @@ def _known(find: Callable[[], float]) -> float | None:
 
 
 def _serialised(key: LossKey, job: Serialised) -> LossOutcome:
-    event = with_trials(for_groups(_read(job.text), key.rows), key.trials)
+    read = _read(job.text)
+    if job.records is not None:
+        _check_batches(read, job.records)
+    event = with_trials(for_groups(read, key.rows), key.trials)
     loss = Loss(curve_of(event, key.orders), epsilon_for_people(event, key.delta), key.delta)
     _check(loss, key)
     return Counted(loss, fits=_fits(key, loss.curve))
@@ -235,6 +252,21 @@ def _read(text: str) -> Event:
             'the event is no JSON; write an object such as {"class_name": "GaussianDpEvent", "noise_multiplier": 4}'
         ) from None
     return parse(body)
+
+
+def _check_batches(event: Event, records: int) -> None:
+    """No sample is empty more often than not: nobody trains so, and what is said to look at nobody costs nothing."""
+    match event:
+        case SampledGaussian(sampling_rate=rate) if rate * records < 1 - ROUNDING:
+            raise Refused(
+                f"the event draws each of {records:,} records with the probability {rate:g}, which is less than one in "
+                "a batch; write the expected batch size over the number of records"
+            )
+        case Repeated(event=inner) | Selected(event=inner):
+            _check_batches(inner, records)
+        case Composed(events=events):
+            for inner in events:
+                _check_batches(inner, records)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
