@@ -83,7 +83,8 @@ class Office:
     def in_force(self, name: str, epsilon: float) -> None:
         """What the operator says once the ledger has a promise of so much."""
         generation = self.world.get(BUDGETS, name)["metadata"]["generation"]
-        status = {"observedGeneration": generation, "promise": {"epsilon": epsilon, "delta": 1e-8}}
+        promise = {"revision": 1, "epsilon": epsilon, "delta": 1e-8, "effectiveDelta": 1e-8, "orders": 3}
+        status = {"observedGeneration": generation, "promise": promise}
         args = ("patch", BUDGETS, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
         self.world.allowed(*args, by=self.world.operator, groups=("system:masters",))
 
@@ -172,7 +173,7 @@ def test_who_asked_does_not_approve(office: Office) -> None:
 
 
 def test_whoever_had_a_hand_in_it_does_not_approve(office: Office) -> None:
-    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves, and neither is forgotten."""
+    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves, none is forgotten."""
     name = office.make(AUTHOR)
     office.in_force(name, 10)
     office.patch(name, larger(OFFICER, 20, "3"), by=OFFICER)
@@ -181,9 +182,7 @@ def test_whoever_had_a_hand_in_it_does_not_approve(office: Office) -> None:
     both = f"{OFFICER},{SECOND}"
     office.patch(name, larger(both, 20, "3b"), by=SECOND)
     for user in (OFFICER, SECOND):
-        assert "another person" in office.refused(
-            name, change({APPROVED: user}, approval=approval(20, "3b")), by=user
-        )
+        assert "another person" in office.refused(name, change({APPROVED: user}, approval=approval(20, "3b")), by=user)
     # A status that is behind forgets nobody; less in one number is no less.
     office.refused(name, larger(SECOND, 19, "3c"), by=SECOND)
     office.refused(name, change({PROMISED: SECOND, APPROVED: None}, delta=1e-9, noticeVersion="3c"), by=SECOND)

@@ -6,6 +6,7 @@ refused. accounting.md 7: pre-processing has no number here, so that a job with 
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from builders import (
@@ -26,8 +27,10 @@ from builders import (
 )
 
 from mlprivacy.budget.accounting.serialised import REFUSED
+from mlprivacy.budget.ledger.units import to_units
+from mlprivacy.budget.orders import DEFAULT_ORDERS
 from mlprivacy.policy.engine import evaluate, losses_asked
-from mlprivacy.policy.loss import Sampled
+from mlprivacy.policy.loss import Counted, Limit, LossKey, NotCounted, Sampled, Serialised, count
 from mlprivacy.policy.model import Action, Verdict
 
 

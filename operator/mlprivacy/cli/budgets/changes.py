@@ -75,8 +75,8 @@ def approval_lines(budget: Budget) -> Iterator[str]:
         )
     if not asked_by_people(promisers):
         yield from style.paragraph(
-            "Note: not all who asked are people who are known, so the API server will refuse an approval. Set epsilon and "
-            "delta back to what is promised, and have one person ask anew.",
+            "Note: not all who asked are people who are known, so the API server will refuse an approval. Set epsilon "
+            "and delta back to what is promised, and have one person ask anew.",
             "",
         )
 
