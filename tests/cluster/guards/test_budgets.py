@@ -83,7 +83,8 @@ class Office:
     def in_force(self, name: str, epsilon: float) -> None:
         """What the operator says once the ledger has a promise of so much."""
         generation = self.world.get(BUDGETS, name)["metadata"]["generation"]
-        status = {"observedGeneration": generation, "promise": {"epsilon": epsilon, "delta": 1e-8}}
+        promise = {"revision": 1, "epsilon": epsilon, "delta": 1e-8, "effectiveDelta": 1e-8, "orders": 3}
+        status = {"observedGeneration": generation, "promise": promise}
         args = ("patch", BUDGETS, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
         self.world.allowed(*args, by=self.world.operator, groups=("system:masters",))
 
@@ -172,7 +173,7 @@ def test_who_asked_does_not_approve(office: Office) -> None:
 
 
 def test_whoever_had_a_hand_in_it_does_not_approve(office: Office) -> None:
-    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves."""
+    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves, none is forgotten."""
     name = office.make(AUTHOR)
     office.in_force(name, 10)
     office.patch(name, larger(OFFICER, 20, "3"), by=OFFICER)
