@@ -38,6 +38,7 @@ from mlprivacy.policy.model import Decision, Dependency
 from mlprivacy.policy.modes import ceiling_of
 
 logger = logging.getLogger(__name__)
+_COUNTING = ("dp-budget", "dp-consistent")
 SOON_SECONDS = 0.1  # somebody was faster, or something of ours is on its way
 AGAIN_SECONDS = 2.0  # until the next try where something outside is awaited
 STALLED_SECONDS = 30.0  # where people have to change something that no watch tells of
@@ -108,6 +109,9 @@ class Reconciler:
         decision = evaluate(raw, facts)
         if rooms := await self.gate.rooms(raw, decision, facts):
             decision = evaluate(raw, replace(facts, rooms=rooms))
+        if _uncounted(decision) and _judged(raw):
+            self._remember(key, decision)
+            return AGAIN_SECONDS  # what was decided holds until it is known what the job takes: that is being counted
         # Where custom rules were asked for, time has passed: a change meanwhile found nothing of this in the index yet.
         stale = self.facts.version != version
         self._remember(key, decision)
@@ -300,6 +304,19 @@ def _next_look(decision: Decision, plan: Plan, outcome: Outcome, now: datetime, 
     if not complete:
         waits.append(5 * AGAIN_SECONDS)
     return max(0.05, min(*waits, FAR_SECONDS)) if waits else None
+
+
+def _uncounted(decision: Decision) -> bool:
+    """Whether nothing but a loss that is still being counted holds the job, as after a start of the controller."""
+    held = decision.blocking
+    return bool(held) and all(f.rule in _COUNTING and f.reason is Reason.FACT_MISSING for f in held)
+
+
+def _judged(raw: dict[str, Any]) -> bool:
+    """Whether the status says of the job as it is now what was decided."""
+    status = raw.get("status") or {}
+    same = status.get("observedGeneration") == int(raw["metadata"].get("generation") or 0)
+    return same and bool(status.get("decision"))
 
 
 def _controls_before(status: dict[str, Any]) -> Any:
