@@ -29,12 +29,13 @@ from mlprivacy.controller.store import DependencyIndex, JobKey, JobStore
 from mlprivacy.controller.surround import Surrounder
 from mlprivacy.controller.teardown import clear, teardown
 from mlprivacy.controller.writes import Write
-from mlprivacy.kube.conditions import get_condition, timestamp
+from mlprivacy.kube.conditions import get_condition, is_true, timestamp
 from mlprivacy.kube.errors import Conflict, Forbidden, NotFound, TooManyRequests
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.resources import JOBS
-from mlprivacy.policy.engine import evaluate
-from mlprivacy.policy.model import Decision, Dependency
+from mlprivacy.policy.engine import evaluate, losses_asked
+from mlprivacy.policy.loss import LOOK_AGAIN
+from mlprivacy.policy.model import Action, Decision, Dependency
 from mlprivacy.policy.modes import ceiling_of
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class Reconciler:
         stale = self.facts.version != version
         self._remember(key, decision)
         metrics.DECISIONS.labels(decision.verdict.value).inc()
+        if len(facts.losses) < len(losses_asked(raw, facts)) and uncounted_while_it_runs(raw, decision):
+            return LOOK_AGAIN.total_seconds()  # what runs was granted before, and is not stopped to count it again
         passed = await self._plan(key, raw, decision, now)
         plan = passed.plan
         await self._replace(key, raw, plan.seen)
@@ -298,6 +301,18 @@ def _next_look(decision: Decision, plan: Plan, outcome: Outcome, now: datetime, 
     if not complete:
         waits.append(5 * AGAIN_SECONDS)
     return max(0.05, min(*waits, FAR_SECONDS)) if waits else None
+
+
+def uncounted_while_it_runs(raw: dict[str, Any], decision: Decision) -> bool:
+    """Whether a job runs that only its loss, not counted yet, would keep from starting: after a start of ours."""
+    status = raw.get("status") or {}
+    runs = status.get("startedAt") and not status.get("finishedAt") and not (raw.get("spec") or {}).get("suspend")
+    if not runs or is_true(status.get("conditions"), ConditionType.SUSPENDED):
+        return False
+    return bool(decision.blocking) and all(
+        f.action is Action.HOLD and f.reason is Reason.FACT_MISSING and f.rule in ("dp-budget", "dp-consistent")
+        for f in decision.blocking
+    )
 
 
 def _controls_before(status: dict[str, Any]) -> Any:

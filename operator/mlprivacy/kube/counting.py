@@ -20,9 +20,7 @@ from mlprivacy.policy.loss import LossKey, LossOutcome, NotCounted, count
 
 CPU_SECONDS: Final = 60  # of the processor's time; of the clock's it may be more, and no job is refused for that
 WALL_SECONDS: Final = 300.0  # after which something is wrong with the machine, and it is tried again later
-TOO_LONG: Final = (
-    "it takes too long to count; use fewer rows of each person (maxRecordsPerUnit), or a simpler event"
-)
+TOO_LONG: Final = "it takes too long to count; use fewer rows of each person (maxRecordsPerUnit), or a simpler event"
 _CHILD: Final = ("-I", "-m", "mlprivacy.kube.counting")
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from builders import budget, clinic_world, facts_of, training_job, use
+from tests.unit.kube.test_losses import FACTS, JOB, Slow, key
 
 from mlprivacy.kube.counting import Child, NoAnswer
 from mlprivacy.kube.losses import WAITING_EACH, LossCounter, asker_of, with_losses
-from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, NotCounted, Sampled, Serialised, count, takes_long
-from tests.unit.kube.test_losses import FACTS, JOB, Slow, key
+from mlprivacy.policy.loss import LossKey, LossOutcome, NotCounted, Sampled, Serialised, count, takes_long
 
 ME = asker_of(JOB)
 
@@ -31,7 +30,7 @@ def slow() -> Iterator[Slow]:
 async def until(what: Callable[[], Any], seconds: float = 10) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
-        while not what():
+        while not what():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
 
