@@ -15,6 +15,7 @@ from mlprivacy.api.names import (
     ANNOTATION_REVOKED_AT,
     ANNOTATION_REVOKED_BY,
 )
+from mlprivacy.api.promisers import with_promiser, written
 from mlprivacy.kube.conditions import timestamp
 
 _STAMPS: Final = (ANNOTATION_REQUESTED_BY, ANNOTATION_LAST_CHANGED_BY)
@@ -37,9 +38,9 @@ def stamp(review: Review, operators: frozenset[str], now: datetime) -> Answer:
     CREATE: requested-by is the user, whatever the object said. UPDATE: requested-by stays what it was; last-changed-by
     is the user when a person changed spec, labels or annotations, and else stays what it was. On a PolicyException
     approved-by is the user when ``approved`` becomes true, stays as long as it is, and goes with it; then revoked-by
-    and revoked-at say who took it back and when, until it is approved again. On a PrivacyBudget promised-by is who made
-    it or changed the promise last, and approved-by who wrote the approval that stands; it goes with the approval, and
-    when the promise changes.
+    and revoked-at say who took it back and when, until it is approved again. On a PrivacyBudget promised-by names who
+    made it, or all who changed the promise since the one in force, and approved-by who wrote the approval that stands;
+    it goes with the approval, and when the promise changes.
     """
     stamps = {"PolicyException": _OF_EXCEPTIONS, "PrivacyBudget": _OF_BUDGETS}.get(review.kind, _STAMPS)
     wanted: dict[str, str] = {}
@@ -72,12 +73,32 @@ def _of_budget(review: Review, wanted: dict[str, str]) -> dict[str, str]:
     before = _spec(review.old) if review.old is not None else None
     if before is None or any(before.get(key) != after.get(key) for key in PROMISE):
         wanted.pop(ANNOTATION_APPROVED_BY, None)
-        return wanted | {ANNOTATION_PROMISED_BY: review.username}
+        alone = before is None or _anew(review.old or {}, before, after)
+        known = wanted.get(ANNOTATION_PROMISED_BY, "")
+        names = written(review.username) if alone else with_promiser(known, review.username)
+        return wanted | {ANNOTATION_PROMISED_BY: names}
     if after.get("approval") is None:
         wanted.pop(ANNOTATION_APPROVED_BY, None)
     elif after.get("approval") != before.get("approval"):
         wanted[ANNOTATION_APPROVED_BY] = review.username
     return wanted
+
+
+def _anew(old: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether nobody but who changes it now had a hand in what is asked for beyond the promise in force.
+
+    So it is when it was not more than that promise, or is not any longer. A status that lags behind says nothing.
+    """
+    status, generation = old.get("status"), (old.get("metadata") or {}).get("generation")
+    if not isinstance(status, Mapping) or generation is None or status.get("observedGeneration") != generation:
+        return False
+    promise = status.get("promise")
+    return isinstance(promise, Mapping) and (_within(before, promise) or _within(after, promise))
+
+
+def _within(spec: Mapping[str, Any], promise: Mapping[str, Any]) -> bool:
+    pairs = [(spec.get(key), promise.get(key)) for key in ("epsilon", "delta")]
+    return all(isinstance(a, int | float) and isinstance(b, int | float) and a <= b for a, b in pairs)
 
 
 def _spec(obj: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -91,7 +91,7 @@ class Controller:
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
         self._office = Office(
             client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew,
-            self._announcer,
+            self._announcer, record, config.checkpoint_every,
         )  # fmt: skip
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)

@@ -180,7 +180,7 @@ class _Numbers:
         if privacy is None or self.records is None:
             return None
         if privacy.mechanism == "Event" and privacy.event is not None:
-            return Serialised(privacy.event)
+            return Serialised(privacy.event, self.records)
         if privacy.mechanism != "DPSGD" or None in (privacy.batch_size, privacy.epochs, privacy.epsilon):
             return None
         noise = privacy.noise_multiplier

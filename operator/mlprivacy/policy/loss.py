@@ -16,11 +16,20 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from mlprivacy.budget.accounting.events import Event, Refused, for_groups, with_trials
+from mlprivacy.budget.accounting.events import (
+    Composed,
+    Event,
+    Refused,
+    Repeated,
+    SampledGaussian,
+    Selected,
+    for_groups,
+    with_trials,
+)
 from mlprivacy.budget.accounting.rdp import EPSILON_MAX, curve_of, epsilon_for_people
 from mlprivacy.budget.accounting.serialised import parse
 from mlprivacy.budget.curves import Curve
-from mlprivacy.budget.ledger.units import capacity_units, to_units
+from mlprivacy.budget.ledger.units import Units, capacity_units, to_units
 from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.orders import Orders
 from mlprivacy.budget.planner import Question, solve
@@ -29,6 +38,7 @@ from mlprivacy.policy.charge import Loss
 HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
 REMEMBERED: Final = 4096
 ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second
+ROUNDING: Final = 1e-9  # of a rate that was written as 1/N
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where a loss was not counted in time
 
 
@@ -55,9 +65,13 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Serialised:
-    """A serialised DpEvent, as its author wrote it: what one record more or less changes."""
+    """A serialised DpEvent, as its author wrote it: what one record more or less changes.
+
+    ``records`` is the public lower bound on the units after filtering (N), where it is known.
+    """
 
     text: str
+    records: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +235,10 @@ def _known(find: Callable[[], float]) -> float | None:
 
 
 def _serialised(key: LossKey, job: Serialised) -> LossOutcome:
-    event = with_trials(for_groups(_read(job.text), key.rows), key.trials)
+    read = _read(job.text)
+    if job.records is not None:
+        _check_batches(read, job.records)
+    event = with_trials(for_groups(read, key.rows), key.trials)
     loss = Loss(curve_of(event, key.orders), epsilon_for_people(event, key.delta), key.delta)
     _check(loss, key)
     return Counted(loss, fits=_fits(key, loss.curve))
@@ -235,6 +252,21 @@ def _read(text: str) -> Event:
             'the event is no JSON; write an object such as {"class_name": "GaussianDpEvent", "noise_multiplier": 4}'
         ) from None
     return parse(body)
+
+
+def _check_batches(event: Event, records: int) -> None:
+    """No sample is empty more often than not: nobody trains so, and what is said to look at nobody costs nothing."""
+    match event:
+        case SampledGaussian(sampling_rate=rate) if rate * records < 1 - ROUNDING:
+            raise Refused(
+                f"the event draws each of {records:,} records with the probability {rate:g}, which is less than one in "
+                "a batch; write the expected batch size over the number of records"
+            )
+        case Repeated(event=inner) | Selected(event=inner):
+            _check_batches(inner, records)
+        case Composed(events=events):
+            for inner in events:
+                _check_batches(inner, records)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -252,16 +284,27 @@ def _check(loss: Loss, key: LossKey) -> None:
     """A charge of nothing is none: whoever looks at data takes something of it."""
     if key.orders and not any(loss.curve):
         raise Refused("the loss is 0 at every order, and a job that looks at the data has one; state its mechanism")
+    if not all(spent for spent, room in zip(to_units(loss.curve), _room(key), strict=True) if room):
+        raise Refused(
+            "the loss is 0 at an order that the budget counts at, so it is too small to be computed; state the "
+            "mechanism with the sampling and the noise that it has"
+        )
     if math.isnan(loss.epsilon):
         raise Refused("the numbers are so far from usual that no loss can be computed; look at noise, batch and epochs")
+
+
+def _room(key: LossKey) -> Units:
+    """What an empty block holds at each order; 1 where no promise is known, so that every order is of use."""
+    if key.limit is None:
+        return (1,) * len(key.orders)
+    return capacity_units(key.orders, key.limit.epsilon, key.limit.delta)
 
 
 def _fits(key: LossKey, curve: Curve) -> bool:
     """Whether an empty block takes it, in the ledger's own whole numbers."""
     if key.limit is None:
         return True
-    capacity = capacity_units(key.orders, key.limit.epsilon, key.limit.delta)
     share = key.limit.share
     return any(
-        room > 0 and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), capacity, strict=True)
+        room > 0 and asked <= math.floor(room * share) for asked, room in zip(to_units(curve), _room(key), strict=True)
     )

@@ -53,12 +53,13 @@ def test_stamps_are_true_whatever_is_sent_along(made: Any) -> None:
     more = budget(epsilon=12, noticeVersion="2")
     more["metadata"]["annotations"] = {PROMISED: "olga", APPROVED: "olga"}
     lab.cluster.apply(more, as_user="bert")
-    assert stamps(lab) == ("bert", None)
+    # No controller says here what is in force: nobody is forgotten.
+    assert stamps(lab) == ("anna,bert", None)
     given = {"epsilon": 12, "delta": 1e-8, "noticeVersion": "2"}
     lab.cluster.apply(budget(epsilon=12, noticeVersion="2", approval=given), as_user="olga")
-    assert stamps(lab) == ("bert", "olga")
+    assert stamps(lab) == ("anna,bert", "olga")
     lab.cluster.apply(budget(epsilon=8, noticeVersion="2", approval=given), as_user="anna")
-    assert stamps(lab) == ("anna", None)
+    assert stamps(lab) == ("anna,bert", None)
 
 
 def test_what_can_not_be_kept_or_is_there_already_is_refused(made: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mlprivacy.api.kinds import all_kinds
 from mlprivacy.cli.checks.guards import GUARDS
 
 CHART = Path(__file__).parents[3] / "charts" / "mlprivacy"
@@ -121,7 +122,7 @@ def test_after_uninstall_a_pod_can_be_created_in_every_namespace(release: Releas
     release.helm("uninstall", "mlprivacy", "--wait")
 
     assert release.names(CLUSTER_SCOPED) == set()
-    assert len(release.names("customresourcedefinitions")) == 8  # crds.keep
+    assert len(release.names("customresourcedefinitions")) == len(all_kinds())  # crds.keep
     for namespace in (governed, free, "default", "kube-system", NAMESPACE):
         body = pod(**{"mlprivacy.dev/rendered": "training"})
         eventually(lambda ns=namespace, b=body: create(cluster, ns, b).returncode == 0, f"a pod in {namespace}")
@@ -188,7 +189,7 @@ def test_a_second_install_takes_up_kept_definitions(release: Release, ways: Any)
 
     release.upgrade(ways["outside"])
 
-    assert len(release.names("customresourcedefinitions")) == 8
+    assert len(release.names("customresourcedefinitions")) == len(all_kinds())
 
 
 def test_every_guard_compiles_on_this_api_server(release: Release, ways: Any) -> None:

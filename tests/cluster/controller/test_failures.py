@@ -78,6 +78,7 @@ def test_killed_after_every_kind_of_write_it_converges(fragile, make_world):
         return look
 
     world = make_world(fragile.cluster)
+    world.apply(budget_of(world))
     world.data()
     world.apply(world.training_job())
     eventually(attempt(1), "the first attempt")
@@ -108,6 +109,20 @@ def test_killed_after_every_kind_of_write_it_converges(fragile, make_world):
     records = _records(fragile, uid)
     assert [r["data"]["attempt"] for r in records if r["kind"] == "render"] == [1, 2]
     world.close()
+
+
+def budget_of(world):
+    """A PrivacyBudget with room for some attempts, so that pods wait behind their gate as well."""
+    spec = {
+        "subjectDomain": f"{world.namespace}-patients",
+        "identities": [f"urn:{world.namespace}:visits"],
+        "epsilon": 30,
+        "delta": 1e-8,
+        "unit": "User",
+        "blocks": {"by": "Subject"},
+    }
+    metadata = {"name": f"{world.namespace}-patients"}
+    return {"apiVersion": "mlprivacy.dev/v1alpha1", "kind": "PrivacyBudget", "metadata": metadata, "spec": spec}
 
 
 def _records(stack, uid):

@@ -80,6 +80,14 @@ class Office:
         self.made.append(body["metadata"]["name"])
         return self.made[-1]
 
+    def in_force(self, name: str, epsilon: float) -> None:
+        """What the operator says once the ledger has a promise of so much."""
+        generation = self.world.get(BUDGETS, name)["metadata"]["generation"]
+        promise = {"revision": 1, "epsilon": epsilon, "delta": 1e-8, "effectiveDelta": 1e-8, "orders": 3}
+        status = {"observedGeneration": generation, "promise": promise}
+        args = ("patch", BUDGETS, name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.world.allowed(*args, by=self.world.operator, groups=("system:masters",))
+
     def raised(self) -> str:
         """A budget whose promise the author made larger, approved by an officer."""
         name = self.make()
@@ -157,10 +165,34 @@ def test_who_asked_does_not_approve(office: Office) -> None:
     for forged in ({APPROVED: SECOND}, {APPROVED: OFFICER, PROMISED: SECOND}, {APPROVED: None}):
         office.refused(name, change(forged, approval=approval()), by=OFFICER)
     office.patch(name, change({APPROVED: SECOND}, approval=approval()), by=SECOND)
-    # Whoever changes the promise last is who asked, whoever made the budget.
+    # Once that is in force, whoever asks for more is who asked, whoever made the budget.
+    office.in_force(name, 12)
     office.patch(name, larger(SECOND, 14, "3"), by=SECOND)
     office.refused(name, change({APPROVED: SECOND}, approval=approval(14, "3")), by=SECOND)
     office.patch(name, change({APPROVED: OFFICER}, approval=approval(14, "3")), by=OFFICER)
+
+
+def test_whoever_had_a_hand_in_it_does_not_approve(office: Office) -> None:
+    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves, none is forgotten."""
+    name = office.make(AUTHOR)
+    office.in_force(name, 10)
+    office.patch(name, larger(OFFICER, 20, "3"), by=OFFICER)
+    for forged in (SECOND, OFFICER, f"{SECOND},{OFFICER}", f"{OFFICER},{SECOND},x", f"{OFFICER},"):
+        office.refused(name, larger(forged, 20, "3b"), by=SECOND)
+    both = f"{OFFICER},{SECOND}"
+    office.patch(name, larger(both, 20, "3b"), by=SECOND)
+    for user in (OFFICER, SECOND):
+        assert "another person" in office.refused(name, change({APPROVED: user}, approval=approval(20, "3b")), by=user)
+    # A status that is behind forgets nobody; less in one number is no less.
+    office.refused(name, larger(SECOND, 19, "3c"), by=SECOND)
+    office.refused(name, change({PROMISED: SECOND, APPROVED: None}, delta=1e-9, noticeVersion="3c"), by=SECOND)
+    office.in_force(name, 10)
+    office.refused(name, larger(SECOND, 19, "3c"), by=SECOND)
+    office.patch(name, larger(SECOND, 10, "3d"), by=SECOND)
+    office.in_force(name, 10)
+    office.patch(name, larger(SECOND, 20, "4"), by=SECOND)
+    office.patch(name, change({APPROVED: OFFICER}, approval=approval(20, "4")), by=OFFICER)
+    assert office.stamps(name) == (SECOND, OFFICER)
 
 
 def test_approving_takes_the_verb_and_a_person(office: Office, world: Any) -> None:
@@ -181,8 +213,13 @@ def test_what_a_service_account_asked_for_is_asked_for_anew_by_a_person(office: 
     name = office.make(account)
     office.patch(name, larger(account), by=account)
     assert "a person asked" in office.refused(name, change({APPROVED: OFFICER}, approval=approval()), by=OFFICER)
-    office.patch(name, larger(AUTHOR, 12, "3"), by=AUTHOR)
-    office.patch(name, change({APPROVED: OFFICER}, approval=approval(12, "3")), by=OFFICER)
+    office.patch(name, larger(f"{account},{AUTHOR}", 12, "3"), by=AUTHOR)
+    assert "a person asked" in office.refused(name, change({APPROVED: OFFICER}, approval=approval(12, "3")), by=OFFICER)
+    office.in_force(name, 10)
+    office.patch(name, larger(AUTHOR, 10, "4"), by=AUTHOR)
+    office.in_force(name, 10)
+    office.patch(name, larger(AUTHOR, 12, "5"), by=AUTHOR)
+    office.patch(name, change({APPROVED: OFFICER}, approval=approval(12, "5")), by=OFFICER)
 
 
 def test_approving_changes_nothing_else(office: Office, world: Any) -> None:

@@ -134,10 +134,53 @@ STANDING = budget(epsilon=12, noticeVersion="2", approval=GIVEN)
 
 @pytest.mark.parametrize("field", [{"epsilon": 9}, {"delta": 1e-9}, {"noticeVersion": "3"}])
 async def test_who_changes_the_promise_promises_it_and_no_approval_stands(world, apply_patch, field) -> None:
-    new = stamped(STANDING, **STAMPS)
+    old = in_force(stamped(STANDING, **STAMPS), epsilon=12)
+    new = copy.deepcopy(old)
     new["spec"] |= field
-    found = await after(world, apply_patch, new, stamped(STANDING, **STAMPS), "bert")
+    found = await after(world, apply_patch, new, old, "bert")
     assert found == {REQUESTED: "anna", PROMISED: "bert", CHANGED: "bert"}
+
+
+def in_force(obj: Object, epsilon: float, observed: int = 4) -> Object:
+    """The object in its fourth generation, and what its status says is promised."""
+    found = copy.deepcopy(obj)
+    found["metadata"]["generation"] = 4
+    found["status"] = {"observedGeneration": observed, "promise": {"epsilon": epsilon, "delta": found["spec"]["delta"]}}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "names"),
+    [
+        ([("anna", {"epsilon": 20, "noticeVersion": "3"})], "anna"),
+        ([("anna", {"epsilon": 20, "noticeVersion": "3"}), ("bert", {"noticeVersion": "3b"})], "anna,bert"),
+        ([("anna", {"epsilon": 20}), ("bert", {"epsilon": 14}), ("anna", {"epsilon": 15})], "anna,bert"),
+        ([("anna", {"epsilon": 20}), ("bert", {"epsilon": 12}), ("carl", {"epsilon": 20})], "carl"),
+        ([("anna", {"epsilon": 20}), ("bert", {"delta": 1e-9})], "anna,bert"),
+        ([("b,c%", {"epsilon": 20}), ("anna", {"epsilon": 21})], "b%2Cc%25,anna"),
+    ],
+    ids=["alone", "a colleague's notice", "in turns", "back and anew", "one number less", "odd names"],
+)
+async def test_all_who_touched_what_is_asked_for_are_named(world, apply_patch, steps, names) -> None:
+    found = in_force(stamped(STANDING, **STAMPS), epsilon=12)
+    for user, spec in steps:
+        new = copy.deepcopy(found)
+        new["spec"] |= spec
+        found["metadata"]["annotations"] = new["metadata"]["annotations"] = await after(
+            world, apply_patch, new, found, user
+        )
+        found = new
+    assert found["metadata"]["annotations"][PROMISED] == names
+
+
+@pytest.mark.parametrize("observed", [None, 3], ids=["no status", "a status that lags"])
+async def test_where_the_promise_in_force_is_not_known_nobody_is_forgotten(world, apply_patch, observed) -> None:
+    old = stamped(STANDING, **STAMPS) if observed is None else in_force(stamped(STANDING, **STAMPS), 30, observed)
+    new = copy.deepcopy(old)
+    new["spec"]["noticeVersion"] = "3"
+    assert (await after(world, apply_patch, new, old, "bert"))[PROMISED] == "anna,bert"
+    del old["metadata"]["annotations"][PROMISED]
+    assert (await after(world, apply_patch, new, old, "bert"))[PROMISED] == ",bert"
 
 
 @pytest.mark.parametrize("forged", [{}, {APPROVED: "oscar"}, {PROMISED: "oscar"}])

@@ -76,7 +76,7 @@ def test_a_reservation_without_a_bound_is_no_hole() -> None:
     assert refused(after(), reserve(1, curve=(UNBOUNDED,) * 3)).code is Code.EXHAUSTED
 
 
-@pytest.mark.parametrize("curve", [(1, 2), (0, 0, 0)], ids=["too short", "zero"])
+@pytest.mark.parametrize("curve", [(1, 2), (0, 0, 0), (1, 0, 1)], ids=["too short", "zero", "zero at one order"])
 def test_a_curve_that_is_none(curve: tuple[int, ...]) -> None:
     assert refused(after(), reserve(1, curve=curve)).code is Code.INVALID_CURVE
 

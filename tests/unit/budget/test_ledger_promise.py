@@ -133,6 +133,26 @@ def test_a_larger_promise_takes_two_people(changes: dict[str, Any], stamps: dict
         assert (found.promise.revision, found.promise.asked_by, found.promise.approved_by) == (2, "ada", "grace")
 
 
+@pytest.mark.parametrize(
+    ("asked", "approver", "passes"),
+    [
+        ("ada,ben", "grace", True),
+        ("ada,ben", "ada", False),
+        ("ada,ben", "ben", False),
+        (",ben", "grace", False),
+        ("a%2Cb", "a,b", False),
+        ("a%2Cb", "b", True),
+        (",".join(f"user-{n}" for n in range(40)), "grace", False),
+    ],
+    ids=["a third", "the first", "the last", "one is not known", "a comma in a name", "a part of a name", "too many"],
+)
+def test_nobody_who_had_a_hand_in_it_approves_it(asked: str, approver: str, passes: bool) -> None:
+    given = {"epsilon": 12, "delta": 1e-8, "noticeVersion": "2"}
+    stamps = {ANNOTATION_PROMISED_BY: asked, ANNOTATION_APPROVED_BY: approver}
+    found = next_promise(spec(epsilon=12, noticeVersion="2", approval=given), stamps, first(noticeVersion="1"))
+    assert (found.promise is not None, found.code) == (passes, None if passes else Code.NEEDS_APPROVAL)
+
+
 def test_a_larger_promise_needs_another_notice() -> None:
     approved = spec(epsilon=12, noticeVersion="1", approval={"epsilon": 12, "delta": 1e-8, "noticeVersion": "1"})
     assert "version of the notice" in str(next_promise(approved, BOTH, first(noticeVersion="1")).waits)

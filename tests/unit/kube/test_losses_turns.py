@@ -30,7 +30,7 @@ def slow() -> Iterator[Slow]:
 async def until(what: Callable[[], Any], seconds: float = 10) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 - nothing tells of it
+        while not what():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
 
 

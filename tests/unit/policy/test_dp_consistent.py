@@ -6,6 +6,7 @@ refused. accounting.md 7: pre-processing has no number here, so that a job with 
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from builders import (
@@ -26,8 +27,10 @@ from builders import (
 )
 
 from mlprivacy.budget.accounting.serialised import REFUSED
+from mlprivacy.budget.ledger.units import to_units
+from mlprivacy.budget.orders import DEFAULT_ORDERS
 from mlprivacy.policy.engine import evaluate, losses_asked
-from mlprivacy.policy.loss import Sampled
+from mlprivacy.policy.loss import Counted, Limit, LossKey, NotCounted, Sampled, Serialised, count
 from mlprivacy.policy.model import Action, Verdict
 
 
@@ -161,6 +164,30 @@ def test_what_is_no_event_is_refused(text, why):
 def test_an_event_that_costs_nothing_is_charged_to_no_budget():
     decision = decide(of_event({"class_name": "NoOpDpEvent"}), budget())
     assert "the loss is 0 at every order" in finding(decision, "dp-budget").message
+
+
+def sampled(rate, noise=4):
+    inner = {"class_name": "GaussianDpEvent", "noise_multiplier": noise}
+    return {"class_name": "PoissonSampledDpEvent", "sampling_probability": rate, "event": inner}
+
+
+@pytest.mark.parametrize("rate", [1e-300, 1e-9])
+def test_an_event_that_draws_less_than_one_record_is_refused(rate):
+    found = finding(decide(of_event({"class_name": "SelfComposedDpEvent", "count": 3, "event": sampled(rate)})),
+                    "dp-consistent")  # fmt: skip
+    assert found.action is Action.DENY
+    assert "less than one in a batch" in found.message
+
+
+def test_a_loss_of_zero_at_an_order_of_use_is_none():
+    """1e-300 squared is 0 for a computer, at all orders but those at which rare events count."""
+    key = LossKey(Serialised(json.dumps(sampled(1e-300, 0.1))), 1, 1, 1e-8, DEFAULT_ORDERS, Limit(10, 1e-8))
+    counted = count(key)
+    assert isinstance(counted, NotCounted)
+    assert "the loss is 0 at " in counted.why
+    small = count(replace(key, mechanism=Serialised(json.dumps(sampled(1e-5, 4)))))
+    assert isinstance(small, Counted)
+    assert all(to_units(small.loss.curve))
 
 
 def test_under_warn_the_false_promise_is_told_and_the_true_loss_is_charged():

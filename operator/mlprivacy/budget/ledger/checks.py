@@ -265,6 +265,12 @@ def _curve(state: State, curve: Units) -> None:
         )
     if not any(curve):
         raise Refused(Code.INVALID_CURVE, "the curve is zero at every order; a job that reads the data loses something")
+    if not np.array(curve, np.int64)[state.capacity > 0].all():
+        raise Refused(
+            Code.INVALID_CURVE,
+            "the curve is zero at an order that the promise counts at; a job that reads the data loses "
+            "something at each",
+        )
 
 
 def _bind(state: State, transition: Bind) -> None:

@@ -22,6 +22,7 @@ from mlprivacy.budget.ledger.transitions import Promise
 from mlprivacy.budget.ledger.units import capacity_units, decimal
 from mlprivacy.budget.orders import DEFAULT_ORDERS, check_orders
 
+PEOPLE_MAX: Final = 256  # characters, as the ledger's schema has it
 UNITS_PER_DELTA: Final = 100  # delta is at most 1/(100 N) for N units (accounting.md 6)
 
 
@@ -99,6 +100,7 @@ def next_promise(spec: PrivacyBudgetSpec, annotations: Mapping[str, str], curren
         )
         if current is not None and _same(current, asked):
             return Next()
+        _check_people(asked)
         check_promise(current, asked)
     except Refused as refused:
         return Next(waits=str(refused), code=refused.code)
@@ -125,6 +127,16 @@ def _same(current: Promise, asked: Promise) -> bool:
         )
 
     return what(current) == what(asked)
+
+
+def _check_people(asked: Promise) -> None:
+    for person in (asked.asked_by, asked.approved_by):
+        if person is not None and len(person) > PEOPLE_MAX:
+            raise Refused(
+                Code.NEEDS_APPROVAL,
+                f"who asked for it takes {len(person)} characters to name, and the ledger keeps {PEOPLE_MAX}; set "
+                "epsilon and delta back to what is promised, and have one person ask anew",
+            )
 
 
 def _approves(spec: PrivacyBudgetSpec) -> bool:

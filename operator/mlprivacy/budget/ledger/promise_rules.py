@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mlprivacy.api.promisers import may_approve
 from mlprivacy.budget.curves import check_guarantee
 from mlprivacy.budget.ledger.errors import Code, Refused
 from mlprivacy.budget.ledger.transitions import Promise
@@ -50,11 +51,11 @@ def check_promise(current: Promise | None, new: Promise) -> None:
         if before != after:
             raise Refused(Code.PROMISE_CHANGED, f"{what} can not change: what was spent was counted otherwise")
     if larger(current, epsilon, delta):
-        if new.asked_by is None or new.approved_by is None or new.asked_by == new.approved_by:
+        if not may_approve(new.asked_by, new.approved_by):
             raise Refused(
                 Code.NEEDS_APPROVAL,
                 f"epsilon {new.epsilon}, delta {new.delta} is more than the {current.epsilon}, {current.delta} that is "
-                "promised; somebody else than who asked for it must approve it",
+                "promised; somebody else than those who asked for it must approve it",
             )
         if new.notice_version is None or new.notice_version == current.notice_version:
             raise Refused(

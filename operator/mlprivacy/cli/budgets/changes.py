@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mlprivacy.api.names import ANNOTATION_PROMISED_BY
+from mlprivacy.api.promisers import asked_by_people, people
 from mlprivacy.budget.ledger.blocks import BlockError, Cut
 from mlprivacy.cli import style
 from mlprivacy.cli.budgets.model import Budget
@@ -50,7 +51,8 @@ def approval_lines(budget: Budget) -> Iterator[str]:
     promise, asked = budget.promise, budget.asked
     if promise is None:
         raise ValueError("nothing is promised, so nothing can be made larger")
-    who = budget.annotations.get(ANNOTATION_PROMISED_BY) or "nobody who is known"
+    promisers = budget.annotations.get(ANNOTATION_PROMISED_BY, "")
+    who = people(promisers)
     yield f"PrivacyBudget {style.printable(budget.name)}: the promise to {style.printable(budget.domain)}"
     unit = budget.spec.get("unit") or "unit"
     for word, text in (
@@ -70,6 +72,12 @@ def approval_lines(budget: Budget) -> Iterator[str]:
     if asked.notice is None or asked.notice == promise.notice:
         yield from style.paragraph(
             "Note: no new notice is named (spec.noticeVersion), so the ledger will not take this promise.", ""
+        )
+    if not asked_by_people(promisers):
+        yield from style.paragraph(
+            "Note: not all who asked are people who are known, so the API server will refuse an approval. Set epsilon "
+            "and delta back to what is promised, and have one person ask anew.",
+            "",
         )
 
 
