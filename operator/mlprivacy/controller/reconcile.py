@@ -109,7 +109,7 @@ class Reconciler:
         decision = evaluate(raw, facts)
         if rooms := await self.gate.rooms(raw, decision, facts):
             decision = evaluate(raw, replace(facts, rooms=rooms))
-        if _uncounted(decision) and _judged(raw):
+        if uncounted(decision) and judged(raw):
             self._remember(key, decision)
             return AGAIN_SECONDS  # what was decided holds until it is known what the job takes: that is being counted
         # Where custom rules were asked for, time has passed: a change meanwhile found nothing of this in the index yet.
@@ -306,13 +306,13 @@ def _next_look(decision: Decision, plan: Plan, outcome: Outcome, now: datetime, 
     return max(0.05, min(*waits, FAR_SECONDS)) if waits else None
 
 
-def _uncounted(decision: Decision) -> bool:
+def uncounted(decision: Decision) -> bool:
     """Whether nothing but a loss that is still being counted holds the job, as after a start of the controller."""
     held = decision.blocking
     return bool(held) and all(f.rule in _COUNTING and f.reason is Reason.FACT_MISSING for f in held)
 
 
-def _judged(raw: dict[str, Any]) -> bool:
+def judged(raw: dict[str, Any]) -> bool:
     """Whether the status says of the job as it is now what was decided."""
     status = raw.get("status") or {}
     same = status.get("observedGeneration") == int(raw["metadata"].get("generation") or 0)
