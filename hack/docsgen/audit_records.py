@@ -53,6 +53,11 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
         "about its promise, and the promise. Sent without waiting. A write that the API server gave up afterwards has "
         "a record too",
     ),
+    "ledger-restored": (
+        "controller",
+        "entries of a subject domain's ledger that the cluster's database had lost were written again from the "
+        "collector's export: the first and the last of them, and the hash of the last. Sent without waiting",
+    ),
     "object-deleted": (
         "controller",
         "one of these objects, or a governed Namespace, is gone: the digest of its last spec, and whether it was an "

@@ -7,7 +7,7 @@ that they fail is the tests' own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -104,6 +104,8 @@ class MemoryWitness:
         self.away = False
         self.unheard = 0
         self.requests: list[int] = []  # sequences that were offered as heads
+        self.full = False  # there is no room for exports
+        self.cut_after: int | None = None  # lines of an export after which the connection breaks
         self.at_once = 0
         self.most_at_once = 0
 
@@ -132,6 +134,8 @@ class MemoryWitness:
         kept = None
         for body in batches(lines):
             await self._answer()
+            if self.full:
+                raise CollectorUnavailable("no space is left on the volume")
             data, head = self.exports.get(domain, (b"", None))
             try:
                 more, head = continuation(domain, body, head, self.anchors.get(domain))
@@ -141,6 +145,20 @@ class MemoryWitness:
             self._heard()
             kept = self._kept(domain)
         return kept
+
+    async def exported(self, domain: str) -> AsyncGenerator[bytes, None]:
+        await self._answer()
+        for number, line in enumerate(self.exports.get(domain, (b"", None))[0].split(b"\n")):
+            if number == self.cut_after:
+                raise CollectorUnavailable("the connection broke")
+            self.life.spend()
+            await asyncio.sleep(0)
+            yield line
+
+    def first_lines(self, domain: str, count: int) -> tuple[bytes, Head | None]:
+        """An export as it was when it had so many lines."""
+        lines = self.exports[domain][0].splitlines(keepends=True)[:count]
+        return continuation(domain, b"".join(lines), None, None)
 
     def _kept(self, domain: str) -> Kept:
         return Kept(domain, self.anchors.get(domain), "", self.exports.get(domain, (b"", None))[1])

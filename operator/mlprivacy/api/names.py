@@ -38,9 +38,8 @@ ANNOTATION_LAST_CHANGED_BY: Final = f"{GROUP}/last-changed-by"
 ANNOTATION_APPROVED_BY: Final = f"{GROUP}/approved-by"  # of a PolicyException, stamped when `approved` becomes true
 ANNOTATION_REVOKED_BY: Final = f"{GROUP}/revoked-by"  # of a PolicyException, stamped when `approved` becomes false
 ANNOTATION_REVOKED_AT: Final = f"{GROUP}/revoked-at"  # the moment of that, RFC 3339
-ANNOTATION_PROMISED_BY: Final = (
-    f"{GROUP}/promised-by"  # of a PrivacyBudget, who changed its promise since the one in force
-)
+# Of a PrivacyBudget: all who changed what it promises since the promise in force.
+ANNOTATION_PROMISED_BY: Final = f"{GROUP}/promised-by"
 ANNOTATION_DECISION: Final = f"{GROUP}/decision-digest"  # sha256 of the canonical decision
 ANNOTATION_DEFAULT: Final = f"{GROUP}/default-digest"  # on a DataClass that ships: sha256 of its spec as it shipped
 

@@ -85,6 +85,7 @@ class Reason(StrEnum):
     PROMISE_KEPT = "PromiseKept"  # the ledger holds every block to the promise
     PROMISE_WAITS = "PromiseWaits"  # spec asks for more than is promised, which waits for a second person
     TAINTED = "Tainted"  # data of blocks was used outside accounting
+    LEDGER_RESTORED = "LedgerRestored"  # entries that the cluster's database had lost were written again
     DOMAIN_TAKEN = "DomainTaken"  # another PrivacyBudget has the subject domain or one of the identities
     NO_DATA_GATE = "NoDataGate"  # there is no data gate yet, so mountPath is empty
     NO_GATEWAY_PROXY = "NoGatewayProxy"  # the gateway refuses every request, since it can not proxy yet

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -111,7 +111,7 @@ class CollectorClient:
         """The lines of a chain from record ``start``, as stored, for ``mlprivacy verify``. Not retried."""
         return self.stream("/v1/records", {"writer": writer, "from": str(start)})
 
-    async def stream(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, parameters: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """The lines of an answer of any length. Not retried. Raises as receipt()."""
         try:
             async with self._open().get(

@@ -1,6 +1,6 @@
 """The ledgers' part of the collector's client: anchor a head, export entries, ask what is known."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ class LedgerClient:
             kept = _read(await self._client.send("POST", f"/v1/ledgers/{domain}", body))
         return kept
 
-    def exported(self, domain: str) -> AsyncIterator[bytes]:
+    def exported(self, domain: str) -> AsyncGenerator[bytes, None]:
         """The lines of an export. Not retried."""
         return self._client.stream(f"/v1/ledgers/{domain}", {})
 

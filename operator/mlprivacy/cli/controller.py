@@ -58,6 +58,13 @@ from mlprivacy.cli.processes import Address, Logging, ProcessFailed, common, fla
     metavar="DAYS",
     help="How long the storage of the audit log is promised to be kept; not known unless given.",
 )
+@flag(
+    "--ledger-checkpoint-every",
+    type=click.IntRange(100, 100_000),
+    default=1000,
+    metavar="ENTRIES",
+    help="Entries of a privacy budget's ledger between one checkpoint and the next.",
+)
 @flag("--default-classes", is_flag=True, help="Make the DataClasses that ship where they are absent.")
 @flag("--open-reports", is_flag=True, help="Write Reports of openreports.io where their definition is installed.")
 @flag("--kueue", is_flag=True, help="Take part in the queues of Kueue where the cluster has it.")
@@ -81,6 +88,7 @@ def command(
     seal_retry: int,
     grace_period: int,
     audit_retention_days: int | None,
+    ledger_checkpoint_every: int,
     default_classes: bool,
     open_reports: bool,
     kueue: bool,
@@ -120,6 +128,7 @@ def command(
         seal_retry_seconds=seal_retry,
         grace_seconds=grace_period,
         audit_retention_days=audit_retention_days,
+        checkpoint_every=ledger_checkpoint_every,
         default_classes=default_classes,
         open_reports=open_reports,
         kueue=kueue,

@@ -91,7 +91,7 @@ class Controller:
         self._reports = Reports(client, self._announcer, self._store, self._queue.add) if config.open_reports else None
         self._office = Office(
             client, collector, facts, effects, self._store, self._queue.add, identity, _utc_now, self._spend_anew,
-            self._announcer,
+            self._announcer, record, config.checkpoint_every,
         )  # fmt: skip
         self._heartbeats = Heartbeats(collector, config.patience, self._heard)
         surrounder = Surrounder(settings, children, effects, reporter, self._exceptions)
@@ -129,6 +129,7 @@ class Controller:
         self._sweep = Sweep(client, self._store, self._queue.add)
         metrics.JOBS.set_function(lambda: len(self._store))
         facts.on_change(self._fact_changed)
+        facts.on_counted(lambda job: self._queue.add(JobKey(*job)))
         children.on_change(self._child_changed)
 
     def not_ready(self) -> str | None:

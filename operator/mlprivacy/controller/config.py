@@ -27,6 +27,7 @@ class ControllerConfig:
     ``default_classes`` makes the DataClasses that ship where they are absent. ``open_reports`` writes Reports of
     openreports.io where their definition is installed. ``kueue`` takes part in the queues of Kueue where the cluster
     has it; ``asks`` is asked for privacy budget on behalf of its check, in place of what the controller keeps.
+    ``checkpoint_every`` is how many entries of a ledger come between one checkpoint and the next.
     ``after_write`` is called after each API write of a reconcile; tests end the process there.
     """
 
@@ -54,4 +55,5 @@ class ControllerConfig:
     open_reports: bool = False
     kueue: bool = False
     asks: Asks | None = None
+    checkpoint_every: int = 1000
     after_write: Callable[[Write], None] = _nothing

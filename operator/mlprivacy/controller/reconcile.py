@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 SOON_SECONDS = 0.1  # somebody was faster, or something of ours is on its way
 AGAIN_SECONDS = 2.0  # until the next try where something outside is awaited
 STALLED_SECONDS = 30.0  # where people have to change something that no watch tells of
+UNSTARTED_SECONDS = 300.0  # how long an attempt that can not be made keeps what is reserved for it
 FAR_SECONDS = 3600.0  # timers are kept short; a later moment is met by looking again
 
 
@@ -78,6 +79,7 @@ class Reconciler:
         began = time.perf_counter()
         try:
             if "deletionTimestamp" in raw["metadata"]:
+                self.facts.forget(key)
                 return await teardown(self.effects, key, raw, self.gate.gone)
             return await self._decided(key, raw)
         except (Conflict, Superseded) as lost:
@@ -88,6 +90,7 @@ class Reconciler:
 
     def _forget(self, key: JobKey) -> None:
         self.index.drop(key)
+        self.facts.forget(key)
         self.gate.withdraw(key)
         self.until.pop(key, None)
         self.causes.settle(key, self.causes.of(key))
@@ -115,8 +118,9 @@ class Reconciler:
         for name, pod in passed.let_go:
             await self.effects.let_go(key.namespace, name, pod)
         outcome = await self._act(key, raw, decision, passed)
-        if plan.step is Step.START and outcome.stalled:
-            await self.gate.give_up(raw["metadata"]["uid"])
+        if plan.step is Step.START and outcome.controls is not None and outcome.controls[0] != "True":
+            since = None if outcome.stalled else now - timedelta(seconds=UNSTARTED_SECONDS)
+            await self.gate.give_up(raw["metadata"]["uid"], since)
         complete = await self.reporter.report(key, raw, decision, outcome)
         if self.reports is not None:
             governed = ceiling_of(facts.namespaces.get(key.namespace)) is not None

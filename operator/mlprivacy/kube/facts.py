@@ -27,7 +27,7 @@ from mlprivacy.kube.factstore_index import INDEXERS, place_of
 from mlprivacy.kube.factstore_reads import ReadBudget
 from mlprivacy.kube.factstore_view import Absent, Key, View
 from mlprivacy.kube.informer import Informer, compact, identity_and_labels
-from mlprivacy.kube.losses import LossCounter, with_losses
+from mlprivacy.kube.losses import Asker, LossCounter, asker_of, with_losses
 from mlprivacy.kube.resources import (
     CONFIGMAPS,
     CONSENTSCOPES,
@@ -171,6 +171,7 @@ class FactStore:
 
     async def stop(self) -> None:
         """End the watches; the copies keep answering."""
+        self._losses.close()
         await asyncio.gather(self._fabric.stop(), *(informer.stop() for informer in self.informers.values()))
 
     async def run(self) -> None:
@@ -230,7 +231,8 @@ class FactStore:
         What the copies do not hold is read once from the API server (within the budget of reads), since a dataset
         made a moment ago may not have arrived yet. What can not be read stays unknown, which holds a job. Without
         `read_misses` only claims are read, and ApiError is raised where one can not be: a job that runs is not stopped
-        for it. Nothing is waited for after `deadline` (loop time): what is not known by then stays unknown.
+        for it; a loss that is not counted within a moment is left out, and the job is told of later (`on_counted`).
+        Nothing is waited for after `deadline` (loop time): what is not known by then stays unknown.
         """
         until = self._until(deadline)
         asker = references(raw).namespace
@@ -247,9 +249,18 @@ class FactStore:
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
         counted, judged = await asyncio.gather(
-            with_losses(raw, facts, self._losses, deadline), with_outcomes(raw, facts, self._custom, deadline)
+            with_losses(raw, facts, self._losses, deadline, asker=None if read_misses else asker_of(raw)),
+            with_outcomes(raw, facts, self._custom, deadline),
         )
         return replace(judged, losses=counted.losses)
+
+    def on_counted(self, callback: Callable[[Asker], None]) -> None:
+        """Call `callback(job)` when a loss is counted that was missing when this job's facts were gathered."""
+        self._losses.on_counted(callback)
+
+    def forget(self, asker: Asker) -> None:
+        """The job is gone: nothing is counted for it any more."""
+        self._losses.asked(asker, frozenset())
 
     async def settle(self, rests_on: Collection[Dependency]) -> bool:
         """Wait, shortly, while what a decision rests on is changing; True when it changed lately (`kube.settling`)."""

@@ -191,7 +191,7 @@ def homes(found: Books, identity: str, uri: str, namespace: str) -> tuple[Home, 
     own = _own(found, identity)
     mine = {home.domain for home in own}
     others = [Home(d, found.in_force.get(d), _elsewhere(d)) for d in found.held.get(identity, ()) if d not in mine]
-    overlapping = found.overlapping(uri, namespace) if found.sources or own else ()
+    overlapping = found.overlapping(uri, namespace) if found.held or own else ()
     if isinstance(overlapping, str):
         problem = Problem(
             Reason.BREACH,

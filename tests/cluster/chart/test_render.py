@@ -247,6 +247,7 @@ def test_every_component_that_runs_is_monitored(render: Any) -> None:
             "MlprivacyBudgetTainted",
             "MlprivacyLedgerBroken",
             "MlprivacyLedgerNotAnchored",
+            "MlprivacyLedgerRestored",
             "MlprivacyBudgetJobStarves",
             "MlprivacyBudgetApprovalWaits",
         },

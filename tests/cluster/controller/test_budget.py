@@ -10,6 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.cluster
 GROUP = "mlprivacy.dev"
+CONTROLLER = "system:serviceaccount:mlprivacy-system:mlprivacy-controller"
 HOLD = "kwok.mlprivacy.dev/hold"
 LIKE = {"mechanism": "DPSGD", "delta": 1e-8, "batchSize": 256, "epochs": 10, "maxGradNorm": 1.0}
 
@@ -210,6 +211,45 @@ def test_deleting_the_budget_and_making_it_anew_changes_nothing_that_was_spent(l
     assert again["status"]["promise"]["epsilon"] == 5
     assert again["status"]["usedPercent"] == used
     assert kept.condition(again, "Stalled")["reason"] == "PromiseWaits"
+
+
+def recorded(stack, kind: str, domain: str):
+    """What the audit log has of this kind about a domain."""
+    lines = (line for path in sorted(stack.audit_directory.glob("*/*.jsonl")) for line in path.read_text().splitlines())
+    found = [json.loads(line) for line in lines if f'"{kind}"' in line]
+    return [one["data"] for one in found if one["kind"] == kind and one["data"]["subjectDomain"] == domain]
+
+
+def test_entries_that_were_lost_are_back_before_the_controller_decides_and_it_is_told(stack, kept):
+    domain, there = f"{kept.namespace}-patients", entries(kept)
+    hashes = [entry["spec"]["hash"] for entry in there]
+    kept.eventually(
+        lambda: hashes[-1] in [head["hash"] for head in recorded(stack, "ledger-head", domain)], "an anchored head"
+    )
+    stack.end("controller")
+    kept.cluster.kubectl("delete", "ledgerentries.mlprivacy.dev", there[-1]["metadata"]["name"], f"--as={CONTROLLER}")
+    assert len(entries(kept)) == len(there) - 1
+    stack.run("controller")
+    stack.wait_ready("controller")
+
+    assert [entry["spec"]["hash"] for entry in entries(kept)] == hashes
+    last = len(there)
+    assert kept.eventually(lambda: recorded(stack, "ledger-restored", domain), "a record of it") == [
+        {"subjectDomain": domain, "first": last, "last": last, "hash": hashes[-1]}
+    ]
+    events = lambda: kept.cluster.kubectl(  # noqa: E731
+        "get", "events.events.k8s.io", "-A", "-o", "json", "--field-selector", "reason=LedgerRestored"
+    )
+    notes = kept.eventually(
+        lambda: [
+            event["note"]
+            for event in json.loads(events().stdout)["items"]
+            if event["regarding"]["name"] == f"{kept.namespace}-patients"
+        ],
+        "an Event on the budget",
+    )
+    assert f"entry {last} of it" in notes[0]
+    assert ready(kept)["status"]["blocks"]["open"] == 4
 
 
 def test_an_accepted_exception_lets_a_job_without_a_promise_run_and_everything_says_so(worlds):

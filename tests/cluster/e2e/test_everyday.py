@@ -11,7 +11,7 @@ from devstack import DevStack
 from devstack.outcomes import expected, load, settled
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
-FOLDERS: Final = ("clinic", "shop", "laws")
+FOLDERS: Final = ("clinic", "shop", "laws", "budget")
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def test_who_asked_does_not_approve(office: Office) -> None:
 
 
 def test_whoever_had_a_hand_in_it_does_not_approve(office: Office) -> None:
-    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves, none is forgotten."""
+    """An officer raises epsilon, an unwitting colleague edits the notice: neither approves."""
     name = office.make(AUTHOR)
     office.in_force(name, 10)
     office.patch(name, larger(OFFICER, 20, "3"), by=OFFICER)

@@ -2,16 +2,24 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mlprivacy.budget.ledger.blocks import Cut, Range
 from mlprivacy.budget.ledger.entry import Entry, Head, link, stamp
-from mlprivacy.budget.ledger.transitions import Open, Promise, Register
+from mlprivacy.budget.ledger.transitions import Open, Promise, Register, Retire
 from mlprivacy.budget.ledger.units import capacity_units, decimal
+from mlprivacy.budget.ledger.verify import export_line
+from mlprivacy.controller.budgets.recovery import Recovery, Restored
+from mlprivacy.kube.client import KubeClient
+from mlprivacy.kube.errors import Forbidden
+from mlprivacy.kube.ledgerlog import ApiLedgerLog
+from mlprivacy.kube.resources import SECRETS
 
 ENTRIES = "ledgerentries.mlprivacy.dev"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -153,6 +161,36 @@ def test_the_operator_makes_and_prunes_entries_and_changes_none(vault: Vault, wo
         assert "in the background" in said
     world.allowed("delete", *entry, by=world.operator)
     assert world.get(*entry) is None
+
+
+def as_operator(world: Any, path: Path) -> Path:
+    """A kubeconfig with which every request is judged as the controller's."""
+    config = yaml.safe_load(Path(world.cluster.kubeconfig).read_text())
+    config["users"][0]["user"] |= {"as": world.operator, "as-groups": ["system:serviceaccounts"]}
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def test_the_operator_writes_again_what_was_lost_with_the_rights_that_it_has(
+    vault: Vault, world: Any, tmp_path: Path
+) -> None:
+    """A ledger that is gone, and the collector's export of it."""
+    following = link(vault.entry.head, [Retire((Range(7, 7),), "Owner")], stamp(datetime.now(UTC)), WRITER)
+    world.allowed("delete", ENTRIES, vault.entry.name, by=world.operator)
+    path = as_operator(world, tmp_path / "kubeconfig")
+
+    async def export() -> AsyncGenerator[bytes, None]:
+        for entry in (vault.entry, following):
+            yield export_line(entry)
+
+    async with await KubeClient.connect(str(path)) as client:
+        recovery = Recovery(ApiLedgerLog(client), export, [following.head])
+        await recovery.run()
+        with pytest.raises(Forbidden):  # it is that account indeed
+            await client.get(SECRETS, "none", "kube-system")
+    assert recovery.restored == Restored(vault.domain, 1, following.head)
+    assert world.get(ENTRIES, vault.entry.name)["spec"]["hash"] == vault.entry.hash
+    assert world.get(ENTRIES, following.name)["spec"]["hash"] == following.hash
 
 
 def test_an_entry_has_neither_finalizers_nor_owners(world: Any) -> None:

@@ -154,7 +154,7 @@ ALIASES = [
     "s3://CLINIC/visits//./2026.parquet",
     "s3://clinic/%76isits/*.parquet",
     "s3://clinic/**",
-    "s3://clinic/vis?ts/[0-9].parquet",
+    "s3://clinic/vis*ts/[0-9].parquet",
     "s3://clinic",
 ]
 

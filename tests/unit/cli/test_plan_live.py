@@ -12,12 +12,13 @@ import pytest
 from budget_objects import Server, budget, ledger_objects
 from builders import change
 from click.testing import CliRunner, Result
-from ledger_world import CAPACITY, ORDERS, commit, reserve
+from ledger_world import CAPACITY, DOMAIN, ORDERS, commit, promise, reserve
 
 from mlprivacy.budget.accounting.events import dp_sgd
 from mlprivacy.budget.accounting.rdp import curve_of
-from mlprivacy.budget.ledger.blocks import Range
-from mlprivacy.budget.ledger.transitions import Retire
+from mlprivacy.budget.ledger.blocks import Cut, Range
+from mlprivacy.budget.ledger.state import State
+from mlprivacy.budget.ledger.transitions import Open, Retire
 from mlprivacy.cli import cluster
 from mlprivacy.cli.budgets import room
 from mlprivacy.cli.budgets.model import Budget
@@ -128,6 +129,41 @@ def test_what_time_unlocks_is_waited_for() -> None:
     assert "It would be granted in 10 days, when enough of bucket 3 is unlocked" in guess.sentence
     assert room.guess(found, 0.1, tuesday + timedelta(days=10)).left.wait == 0
     assert room.guess(found, 0.96, tuesday).left.never == ("bucket 3",)
+
+
+def test_a_block_unlocks_from_when_its_period_begins() -> None:
+    """As the controller's queue has it: a newer week is less unlocked than older ones."""
+    blocks = {"by": "SubjectCohort", "period": "Week"}
+    weeks = budget(scheduling={"policy": "DPF", "unlocking": {"lifetime": "70d"}}, blocks=blocks)
+    weeks = change(weeks, "metadata.creationTimestamp", "2026-01-05T00:00:00Z")
+    found = Budget.of(change(weeks, "status.fullest", [{"block": "2026-W02", "usedPercent": 5, "reservedPercent": 0}]))
+    day = 86_400
+    wednesday = datetime(2026, 3, 11, tzinfo=UTC)  # of week 11, 65 days after the budget was made
+    guess = room.guess(found, 0.1, wednesday)
+    assert guess.left.blocked == ("2026-W11",)
+    assert guess.left.wait == pytest.approx(0.1 * 70 * day - 2 * day)
+    assert room.guess(found, 0.1, wednesday, ["2026-W02"]).left.wait == 0
+    assert room.guess(found, 0.1, wednesday, ["2026-W10"]).left.wait == 0
+    assert room.guess(found, 0.5, wednesday, ["2026-W10"]).left.wait == pytest.approx((35 - 9) * day)
+
+
+def test_exactly_each_block_unlocks_from_its_own_week() -> None:
+    cut = Cut("SubjectCohort", "Week", None)
+    first, last = cut.key_of("2026-W02"), cut.key_of("2026-W11")
+    state = State(DOMAIN)
+    state.apply(promise(cut=cut), 1)
+    state.apply(Open((Range(first, last),)), 1)
+    weeks = budget(
+        scheduling={"policy": "DPF", "unlocking": {"lifetime": "70d"}}, blocks={"by": "SubjectCohort", "period": "Week"}
+    )
+    found = Budget.of(change(weeks, "metadata.creationTimestamp", "2026-01-12T00:00:00Z"))  # with week 3
+    wednesday = datetime(2026, 3, 11, tzinfo=UTC)
+    demand = tuple(value / 1e9 / 10 for value in CAPACITY)
+    exact = room.exact(state, found, demand, wednesday)
+    assert exact.left.blocked == ("2026-W11",)
+    assert exact.left.wait == pytest.approx((7 - 2) * 86_400)
+    old = room.exact(state, found, tuple(9 * value for value in demand), wednesday, (Range(first, first),))
+    assert old.left.wait == pytest.approx((63 - 58) * 86_400)  # it is older than the budget, which is 58 days old
 
 
 def test_what_arrivals_unlock_is_said_not_to_be_known() -> None:

@@ -105,6 +105,9 @@ def test_counters_have_closed_labels() -> None:
     assert counted("ledger_appends_total", transition="other", outcome="written") >= 1
     metrics.count_taint("Exception")
     metrics.count_taint("x")
+    metrics.count_restored(DOMAIN, 3)
+    metrics.count_restored(DOMAIN, 2)
+    assert counted("ledger_restored_entries_total", subject_domain=DOMAIN) == 5
     metrics.count_refusal(Code.EXHAUSTED)
     metrics.count_refusal("x")
     assert counted("budget_taints_total", reason="Exception") >= 1

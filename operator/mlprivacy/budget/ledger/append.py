@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from mlprivacy.budget.ledger.checks import Terms, check, known_as
 from mlprivacy.budget.ledger.entry import Entry, entry_name, link, parse_entry, stamp
-from mlprivacy.budget.ledger.errors import ChainError, Refused
+from mlprivacy.budget.ledger.errors import ChainError, EndsEarly, Refused
 from mlprivacy.budget.ledger.fold import Fold
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.transitions import Checkpoint, Transition
@@ -78,20 +78,22 @@ class Ledger:
         self._clock = clock
         self._contact: datetime | None = None
         self.fold = Fold(subject_domain)
+        self.least = 0  # entries that were seen elsewhere: while there are fewer, none is added
 
     async def refresh(self) -> None:
         """Know every entry that was written before this call.
 
         Raises:
-            ChainError: when the chain is broken, or ends before an entry that this process knows.
+            ChainError: when the chain is broken; EndsEarly when it ends before an entry that this process knows.
         """
+        self._contact = None  # whatever is wrong is found again by the next call
         head = self.fold.head
         if head.sequence == 0:
-            await self._reload()
+            await self.reload()
         else:
             found = await self._log.get(entry_name(head.subject_domain, head.sequence))
             if found is None:
-                await self._reload()  # pruned while this process was away, or worse
+                await self.reload()  # pruned while this process was away, or worse
             elif parse_entry(name := entry_name(head.subject_domain, head.sequence), found).hash != head.hash:
                 raise ChainError(name, "it is not the entry that was there before: it was created anew")
             await self._walk()
@@ -110,9 +112,15 @@ class Ledger:
         Raises:
             Refused: when a step is not allowed in the newest state, or was taken otherwise; nothing was written.
             ChainError: when the chain is broken; nothing is written until people have looked.
+            EndsEarly: when entries that were there are missing at its end; nothing is written until they are back.
             Contended: when other writers won TRIES times in a row.
         """
         await self.current()
+        if self.fold.head.sequence < self.least:
+            raise EndsEarly(
+                entry_name(self.fold.subject_domain, self.fold.head.sequence + 1),
+                "it was there once and is not back yet; nothing is added before it is",
+            )
         for _ in range(TRIES):
             try:
                 new = self._allowed(transitions, terms)
@@ -173,18 +181,17 @@ class Ledger:
             self.fold.take(parse_entry(name, dict(spec)))
             found = True
 
-    async def _reload(self) -> None:
-        """Begin anew from all that is there; hold it against what was known."""
+    async def reload(self) -> None:
+        """Begin anew from all that is there; hold it against what was known. Raises as `refresh`."""
         known = self.fold
         fresh = Fold(known.subject_domain)
         for name, spec in await self._log.list(known.subject_domain):
             fresh.take(parse_entry(name, dict(spec)))
         if fresh.head.sequence < known.head.sequence:
-            raise ChainError(
+            raise EndsEarly(
                 entry_name(known.subject_domain, known.head.sequence),
                 f"it was there and is not any more: the ledger ends with entry {fresh.head.sequence}. The cluster's "
-                "database "
-                "was restored, or entries were deleted",
+                "database was restored, or entries were deleted",
             )
         if (same := fresh.hash_of(known.head.sequence)) is not None and same != known.head.hash:
             raise ChainError(

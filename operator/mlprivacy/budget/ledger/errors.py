@@ -49,3 +49,7 @@ class ChainError(ValueError):
         super().__init__(f"{entry}: {why}")
         self.entry = entry
         self.why = why
+
+
+class EndsEarly(ChainError):
+    """The newest entries are not there any more, and what is there is whole: they may be brought back as they were."""

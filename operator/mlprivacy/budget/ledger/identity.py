@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+
+from mlprivacy.budget.ledger import grammar
 
 _URI: Final = re.compile(r"(s3|gs|abfs|https|pvc)://([^/?#]*)(.*)", re.DOTALL)
+_ODD: Final = re.compile(r"[?#\\,%{\[]|[@+!*]\(")
 _WILD: Final = frozenset("*?[{")
 _ANY: Final = "\0"  # in a parsed segment: any text, the empty one included
 _ONE: Final = "\1"  # any one character
@@ -33,33 +35,25 @@ class Source:
 def normalise(uri: str, namespace: str) -> Source:
     """The source's address in one form: case of scheme and host, default port, escapes, empty and ``.`` segments.
 
-    Query and fragment of an https address are left out, since a token or a version in it names the same data.
+    Query and fragment of an https address are left out, since a token or a version in it names the same data. What is
+    not spelled as :mod:`~mlprivacy.budget.ledger.grammar` says is refused, since it could name data that it hides.
 
     Args:
         uri: as in spec.source.uri of a Dataset.
         namespace: of the Dataset; a claim is one of it.
 
     Raises:
-        ValueError: when it is no address of a source, or climbs with ``..`` (escaped or not).
+        ValueError: when it is no address of a source, climbs with ``..``, or could be read in more than one way.
     """
     found = _URI.fullmatch(_lower_scheme(uri))
     if found is None or not found[2]:
         raise ValueError(
             f"{uri[:80]!r} is no source; it begins with s3://, gs://, abfs://, https:// or pvc:// and a name"
         )
-    scheme, authority, path = found[1], found[2].lower(), found[3]
+    scheme, authority, path = found[1], found[2], found[3]
     if scheme == "https":
         path = re.split(r"[?#]", path, maxsplit=1)[0]
-        authority = authority.rpartition("@")[2].removesuffix(":443").rstrip(".")
-    elif scheme == "pvc":
-        authority = f"{namespace}/{authority}"
-    elif scheme == "abfs":
-        container, at, host = authority.partition("@")
-        authority = f"{container}{at}{host.rstrip('.')}"
-    segments = tuple(part for part in unquote(path).split("/") if part not in ("", "."))
-    if ".." in segments:
-        raise ValueError(f"{uri[:80]!r} climbs with '..'; write where the data is")
-    return Source(scheme, authority, segments)
+    return Source(scheme, grammar.authority(scheme, authority, namespace), grammar.segments(scheme, path))
 
 
 def _lower_scheme(uri: str) -> str:
@@ -68,13 +62,40 @@ def _lower_scheme(uri: str) -> str:
 
 
 def parse(text: str) -> Source:
-    """A source from its normalised text, as the ledger registers it. Raises ValueError when it is none."""
+    """A source from its normalised text, as the ledger registers it. Raises ValueError when it is none.
+
+    A text of an earlier version, from before there was a grammar, is taken for more than it says: what could be read in
+    more than one way stands for all that begins like it.
+    """
     scheme, mark, rest = text.partition("://")
     parts = rest.split("/")
     names = 2 if scheme == "pvc" else 1
     if not mark or len(parts) < names + 1:
         raise ValueError(f"{text[:80]!r} is no normalised source")
-    return Source(scheme, "/".join(parts[:names]), tuple(part for part in parts[names:] if part))
+    path = tuple(part for part in parts[names:] if part)
+    return Source(scheme, _registered(scheme, "/".join(parts[:names])), _widened(scheme, path))
+
+
+def _registered(scheme: str, authority: str) -> str:
+    if scheme == "pvc":
+        return authority
+    if scheme in ("s3", "gs"):
+        authority = authority.rpartition("@")[2].partition(":")[0].rstrip(".")
+    try:
+        return grammar.authority(scheme, authority, "")
+    except grammar.SpellingError:
+        return authority
+
+
+def _widened(scheme: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        grammar.segments(scheme, "/".join(path))
+    except grammar.SpellingError:
+        for index, part in enumerate(path):
+            odd = _ODD.search(part)
+            if odd is not None:
+                return (*path[:index], f"{part[: odd.start()]}*")
+    return path
 
 
 def overlap(one: Source, two: Source) -> bool:
@@ -84,20 +105,28 @@ def overlap(one: Source, two: Source) -> bool:
     """
     if (one.scheme, one.authority) != (two.scheme, two.authority):
         return False
-    if "**" in one.segments or "**" in two.segments:
+    if any("**" in part for part in (*one.segments, *two.segments)):
         return _deep(one.segments, two.segments)
     # The shorter stands for all below it, so that only as many segments matter as it has.
     return all(_meet(a, b) for a, b in zip(one.segments, two.segments, strict=False))
 
 
 def _deep(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
-    """With ``**``: up to the first of it the segments must meet; what follows may be anywhere, so it can."""
+    """With ``**``: up to the first of it they must meet; what follows may be anywhere, so it can.
+
+    Some readers let it cross ``/`` within a name, too: ``v**s`` is ``visits`` and ``v/i/s``.
+    """
     for a, b in zip(one, two, strict=False):
-        if "**" in (a, b):
-            return True
+        if "**" in a or "**" in b:
+            return _meet(_head(a), _head(b))
         if not _meet(a, b):
             return False
     return True
+
+
+def _head(segment: str) -> str:
+    before, mark, _ = segment.partition("**")
+    return f"{before}*" if mark else segment
 
 
 def _meet(one: str, two: str) -> bool:
@@ -123,18 +152,21 @@ def _meet(one: str, two: str) -> bool:
 
 
 def _pattern(segment: str) -> list[str]:
-    """The characters of a segment; a class is any one character, alternatives are any text: rather too much."""
+    """The characters of a segment; a class and alternatives are any text: rather too much.
+
+    A class is not one character, since a reader that knows no classes takes its brackets as they stand.
+    """
     found: list[str] = []
     index = 0
     while index < len(segment):
         char = segment[index]
-        close = segment.find("]" if char == "[" else "}", index + 1) if char in "[{" else -1
         if char == "*":
             found.append(_ANY)
         elif char == "?":
             found.append(_ONE)
         elif char in "[{":
-            found.append(_ONE if char == "[" and close > 0 else _ANY)
+            found.append(_ANY)
+            close = segment.find("]" if char == "[" else "}", index + 1)
             index = close if close > 0 else len(segment)
         else:
             found.append(char)

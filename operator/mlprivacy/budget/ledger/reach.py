@@ -15,6 +15,10 @@ from mlprivacy.budget.ledger.state import State
 _BY_TIME: Final = "IngestionTime"  # only there a moment says in which block a record lies
 
 
+class NeverReached(BlockError):
+    """No block that is selected is open, and none will be."""
+
+
 class Bounds(Protocol):
     """Bounds of a selection, both included; None is no bound on that side."""
 
@@ -68,14 +72,22 @@ def reached(state: State, cut: Cut, selections: Iterable[Bounds]) -> Ranges:
     """The open blocks, retired ones left out, that any of the selections reaches.
 
     Raises:
-        BlockError: when a label is no block, none is reached, or they fall into too many ranges.
+        NeverReached: when none is reached, and none will be.
+        BlockError: when a label is no block, none is reached yet, or they fall into too many ranges.
     """
     keys = state.table.base + open_rows(state)
     wanted = np.zeros(len(keys), np.bool_)
-    for one in selections:
+    asked = tuple(selections)
+    for one in asked:
         first, last = _keys(cut, one)
         wanted |= (keys >= first) & (keys <= last)
     if not wanted.any():
+        newest = state.table.base + int(np.flatnonzero(state.table.opened)[-1]) if len(keys) else -1
+        if keys.size and all(_keys(cut, one)[1] <= newest for one in asked):
+            raise NeverReached(
+                "every block that it selects is retired, or was before the first, or is none; the open ones are "
+                f"{state.label(int(keys[0]))} to {state.label(int(keys[-1]))}"
+            )
         raise BlockError("no block that is open lies in what the job selects; see the blocks in the budget's status")
     found = keys[wanted]
     cuts = np.flatnonzero(np.diff(found) != 1) + 1

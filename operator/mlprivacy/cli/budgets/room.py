@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlprivacy.budget.curves import Curve, capacity, effective_delta, fits
-from mlprivacy.budget.ledger.blocks import Ranges
+from mlprivacy.budget.ledger.blocks import BlockError, Ranges
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.units import from_units
 from mlprivacy.budget.left import Block, Left, sentence, what_is_left
@@ -90,8 +90,12 @@ def guess(budget: Budget, share: float, now: datetime, names: Sequence[str] = ()
     """
     found = {use.name: use.used / 100 for use in budget.open_blocks if not names or use.name in names}
     unlock = unlocking_of(budget, now)
+    if unlock.seconds is not None and budget.cut.period is not None and not names:
+        # The newest block is the least unlocked, and may be none of those that are used most.
+        found.setdefault(budget.cut.label(budget.cut.key_at(now)), 0.0)
     blocks = [
-        Block(name, (used,), (1.0,), unlock.part, unlock.seconds) for name, used in (found or {_ANY: 0.0}).items()
+        Block(name, (used,), (1.0,), unlock.part(_begins(budget, name)), unlock.seconds)
+        for name, used in (found or dict.fromkeys(names or (_ANY,), 0.0)).items()
     ]
     left = what_is_left(blocks, (share,))
     count = budget.count("open") or len(blocks)
@@ -121,7 +125,7 @@ def exact(state: State, budget: Budget, demand: Curve, now: datetime, ranges: Ra
             state.label(table.base + int(row)),
             from_units((table.committed[row] + table.reserved[row]).tolist()),
             room,
-            unlock.part,
+            unlock.part(state.promise.cut.start_of(table.base + int(row))),
             unlock.seconds,
         )
         for row in rows
@@ -147,21 +151,36 @@ def at_all_orders(stops: Sequence[Block], room: Curve) -> tuple[Block, ...]:
 class Unlock:
     """How blocks unlock, as the controller's queue has it: all at once, evenly over time, or by arrivals.
 
-    ``part`` is what is unlocked of each block, ``seconds`` how long a whole one takes (None: time does not unlock).
+    ``seconds`` is how long a whole block takes (None: time does not unlock), ``made`` when the budget was made.
     """
 
-    part: float = 1.0
+    now: datetime
+    made: datetime | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
 
+    def part(self, begins: datetime | None) -> float:
+        """What is unlocked of a block whose period begins then: from there on, or from when the budget was made."""
+        if self.seconds is None or self.made is None:
+            return 1.0
+        since = self.made if begins is None else max(self.made, begins)
+        return min(1.0, max(0.0, (self.now - since).total_seconds() / self.seconds))
+
 
 def unlocking_of(budget: Budget, now: datetime) -> Unlock:
-    """What spec.scheduling.unlocking makes of a block by now; time unlocks from when the budget was made."""
+    """What spec.scheduling.unlocking makes of blocks by now."""
     given = (budget.spec.get("scheduling") or {}).get("unlocking") or {}
     if given.get("lifetime") and budget.made is not None:
-        seconds = parse_duration(str(given["lifetime"])).total_seconds()
-        return Unlock(min(1.0, max(0.0, (now - budget.made).total_seconds() / seconds)), seconds)
-    return Unlock(notes=(_ARRIVALS,) if given.get("arrivals") else ())
+        return Unlock(now, budget.made, parse_duration(str(given["lifetime"])).total_seconds())
+    return Unlock(now, notes=(_ARRIVALS,) if given.get("arrivals") else ())
+
+
+def _begins(budget: Budget, name: str) -> datetime | None:
+    """When the period of the block of this name begins; None for buckets, and for a name that is none."""
+    try:
+        return budget.cut.start_of(budget.cut.key_of(name))
+    except BlockError:
+        return None
 
 
 def utc_now() -> datetime:

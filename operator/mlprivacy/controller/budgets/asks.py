@@ -71,14 +71,19 @@ class Wish:
         """The step that says that they are used without being counted."""
         return Taint(self.job, ranges, reason)
 
-    def same(self, held: Reserve) -> bool:
-        """Whether what is held was reserved for what is asked now. The blocks stay those of the reservation."""
-        return (held.curve, held.assurance, held.image, held.job) == (
-            self.curve,
-            self.assurance,
-            self.charge.image,
-            self.job,
-        )
+    def paid_by(self, held: Reserve, state: State) -> bool:
+        """Whether what is held was reserved for what is asked now, and for every block that it reaches now: the job may
+        have been edited since, and blocks may have been opened.
+        """
+        if (held.curve, held.assurance, held.image, held.job) != (
+            self.curve, self.assurance, self.charge.image, self.job,
+        ):  # fmt: skip
+            return False
+        try:
+            wanted = self.ranges(state)
+        except ValueError:  # none is reached
+            return False
+        return all(any(have.first <= one.first and one.last <= have.last for have in held.ranges) for one in wanted)
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from mlprivacy.api.privacy_budget import KIND, PrivacyBudgetSpec
 from mlprivacy.api.reasons import ConditionType, Reason
 from mlprivacy.budget.ledger.blocks import BlockError, ranges_of
 from mlprivacy.budget.ledger.errors import ChainError, Refused
-from mlprivacy.budget.ledger.promise import Next, next_promise
+from mlprivacy.budget.ledger.promise import Next, budget_errors, next_promise
 from mlprivacy.budget.ledger.reach import blocks_due
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
@@ -22,6 +22,8 @@ from mlprivacy.controller.budgets import metrics
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gauges import observe
+from mlprivacy.controller.budgets.recovery import Restored
+from mlprivacy.controller.budgets.restoration import restored_note
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.status import Tri
@@ -72,6 +74,12 @@ class Budgets:
     def of_identities(self, identities: Collection[str]) -> list[str]:
         """Names of the budgets that list one of these identities."""
         return [b.name for b in self._all() if b.spec is not None and not set(b.spec.identities).isdisjoint(identities)]
+
+    def say_restored(self, done: Restored) -> None:
+        """Say on the budgets of the domain that entries of its ledger were written again."""
+        for budget in self._all():
+            if budget.spec is not None and budget.spec.subject_domain == done.subject_domain:
+                self._announcer.say(budget.raw, "Warning", Reason.LEDGER_RESTORED.value, restored_note(done))
 
     async def reconcile(self, key: JobKey) -> float | None:
         """One budget; the seconds until the next look, or None.
@@ -146,6 +154,8 @@ class Budgets:
                 said = said or str(refused)
         if desk.state.promise is None:
             return said
+        units = max(self._registrations.units(spec.identities), default=None)
+        said = said or next((f"{error.path}: {error.message}" for error in budget_errors(spec, units)), None)
         try:
             later = [*self._due(desk.state, raw, spec), *_retired(desk.state, spec)]
             if later:
@@ -193,11 +203,22 @@ class Budgets:
         same = all(before.get(key) == value for key, value in now.items() if key != "conditions")
         if same and same_conditions(before.get("conditions"), conditions):
             return
-        call = self._effects.client.merge_patch_status(PRIVACYBUDGETS, raw["metadata"]["name"], None, now)
+        patch = {**now, **without(before, {**before, **now})}
+        call = self._effects.client.merge_patch_status(PRIVACYBUDGETS, raw["metadata"]["name"], None, patch)
         try:
             await self._effects.write(Write.STATUS, call)
         except NotFound:
             return
+
+
+def without(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a merge patch has to say so that members of objects go that were there before and are not any more."""
+    found: dict[str, Any] = {}
+    for key, value in now.items():
+        was = before.get(key)
+        if isinstance(value, Mapping) and isinstance(was, Mapping) and (gone := was.keys() - value.keys()):
+            found[key] = {**value, **dict.fromkeys(gone)}
+    return found
 
 
 def _retired(state: State, spec: PrivacyBudgetSpec) -> Iterator[Transition]:

@@ -31,6 +31,9 @@ from mlprivacy.controller.budgets.queues import demand_of, queue_of
 from mlprivacy.controller.store import JobKey
 
 AGAIN: Final = 2.0
+OTHERWISE: Final = Answer(
+    "Waiting", Reason.WAITING_FOR_BUDGET, "something else is reserved for this attempt; another one follows", 0.2
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,8 @@ class Desk:
         async with self.lock:
             await self.ledger.current()
             if (found := self.holds(wish)) is not None:
+                if found.held is not None and not wish.paid_by(found.held.reserve, self.state):
+                    return Asked(OTHERWISE)
                 return found
             if (refused := self._against(wish)) is not None:
                 self._forget(_ident(wish))
@@ -139,7 +144,7 @@ class Desk:
             try:
                 self._join(wish)
             except BlockError as error:
-                return Asked(Answer("Waiting", Reason.WAITING_FOR_BUDGET, f"the job waits: {error}", words.LOOK_AGAIN))
+                return Asked(words.unreached(error))
             await self._decide(but=wish.key)
             return self.holds(wish) or Asked(self._answer(wish))
 
@@ -306,7 +311,7 @@ class Desk:
                 return None
             self._join(wish)
         except BlockError as error:
-            return Answer("Waiting", Reason.WAITING_FOR_BUDGET, f"the job waits: {error}", words.LOOK_AGAIN)
+            return words.unreached(error)
         await self._decide(but=wish.key)
         return self._answer(wish)
 

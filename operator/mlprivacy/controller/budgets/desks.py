@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mlprivacy.audit.client import CollectorError
 from mlprivacy.budget.ledger.append import Log
-from mlprivacy.budget.ledger.errors import ChainError
+from mlprivacy.budget.ledger.errors import ChainError, EndsEarly
 from mlprivacy.controller.budgets.desk import Desk
 from mlprivacy.controller.store import JobKey
 
@@ -36,6 +36,9 @@ class Keeper(Protocol):
 
     def found_broken(self, domain: str, why: str) -> str:
         """Hold the domain for this reason."""
+
+    def doubt(self, domain: str) -> None:
+        """Entries are missing at the end: it is admitted anew, with them, before anything is decided."""
 
     async def admit(self, books: Desk) -> str | None:
         """Know the whole ledger and hold it against what was seen of it; None when decisions may begin.
@@ -111,7 +114,10 @@ class Desks:
             self._wake(JobKey("TrainingJob", held.reserve.job.namespace, held.reserve.job.name))
 
     def broke(self, domain: str, error: ChainError) -> Closed:
-        """Nothing of the domain is decided any more; to be raised."""
+        """Nothing of the domain is decided any more, or until what is missing at its end is back; to be raised."""
+        if isinstance(error, EndsEarly) and self._keeper.broken(domain) is None:
+            self._keeper.doubt(domain)
+            return Closed(domain, f"the ledger ends too early, and is brought back: {error}", broken=False)
         return Closed(domain, self._keeper.found_broken(domain, str(error)), broken=True)
 
     def behind(self, domain: str) -> int:

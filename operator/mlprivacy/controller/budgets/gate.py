@@ -4,18 +4,17 @@ spent when it ends. What is used without being counted marks its blocks for good
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.budget.ledger.blocks import BlockError, count
-from mlprivacy.budget.ledger.entry import domain_hash
+from mlprivacy.budget.ledger.entry import domain_hash, moment_of
 from mlprivacy.budget.ledger.errors import ChainError, Refused
-from mlprivacy.budget.ledger.transitions import Bind, Commit, Register, Release, Taint
+from mlprivacy.budget.ledger.transitions import Bind, Commit, Register, Release, Taint, TaintReason
 from mlprivacy.controller.budgets import ends, report
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.budgets.asks import Wish
@@ -51,6 +50,7 @@ class Gate:
             ApiError: the ledger can not be read or written now.
         """
         await self._settle(look, plan)
+        await self._unpaid(look)
         if plan.step is not Step.START:
             self.withdraw(look.key)
             return plan
@@ -110,7 +110,7 @@ class Gate:
             except Closed:
                 continue  # the gate says so, and starts nothing
             if (lack := lack_of(desk.state, charge)) is not None:
-                found[charge.domain] = await asyncio.to_thread(room_of, lack, charge, facts.losses)
+                found[charge.domain] = await room_of(lack, charge, facts.losses)
         return found
 
     # -- before a start --------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class Gate:
             held = desk.held_by(look.uid).get((look.uid, newest))
             if held is None:
                 number = max(number, newest + 1)
-            elif not self._wish(look, charge, newest).same(held.reserve):
+            elif not self._wish(look, charge, newest).paid_by(held.reserve, desk.state):
                 await desk.settle(ends.gone([held]))
                 number = max(number, newest + 1)
             else:
@@ -209,18 +209,45 @@ class Gate:
             shared,
         )
 
+    async def _unpaid(self, look: Look) -> None:
+        """An attempt that ran without being counted marks its blocks, whatever is decided of it now: it was there
+        before the budget was, or before its data belonged to it.
+        """
+        for charge in look.decision.charges:
+            for number in _ran(look):
+                if (charge.domain, number) in _told(look):
+                    continue
+                try:
+                    desk = await self._desks.open(charge.domain)
+                    key = (look.uid, number)
+                    if key not in desk.state.reservations and key not in desk.state.settled:
+                        await self._mark(self._wish(look, charge, number), desk, charge.outside or "Ungoverned")
+                except (Closed, ChainError) as error:
+                    logger.warning("%s: %s", look.key, error)
+
     async def _taint(self, look: Look, charge: Charge, number: int) -> report.Line:
         desk = await self._desks.open(charge.domain)
         wish = self._wish(look, charge, number)
-        if any(mark.job.uid == look.uid for mark in desk.state.taints.values()):
-            return report.outside(wish, desk)
+        await self._mark(wish, desk, charge.outside or "NoMechanism")
+        return report.outside(wish, desk)
+
+    async def _mark(self, wish: Wish, desk: Desk, reason: TaintReason) -> None:
+        """Say of every block that the job reaches that its data is used without being counted, once."""
+        state = desk.state
+        if state.promise is None:
+            return
         try:
-            ranges = wish.ranges(desk.state)
-        except (BlockError, ValueError) as error:
-            logger.info("%s uses no open block of %s: %s", look.key, charge.domain, error)
-            return report.outside(wish, desk)
-        await desk.write([*wish.sources, Taint(wish.job, ranges, charge.outside or "NoMechanism")])
-        return report.outside(wish, desk, count(ranges))
+            ranges = wish.ranges(state)
+        except ValueError as error:
+            logger.info("%s uses no open block of %s: %s", wish.key, desk.domain, error)
+            return
+        known = any(mark.job.uid == wish.uid for mark in state.taints.values())
+        if known and state.table.tainted[state.table.rows(ranges)].all():
+            return
+        try:
+            await desk.write([*wish.sources, Taint(wish.job, ranges, reason)])
+        except Refused as refused:
+            logger.warning("the blocks that %s uses of %s are not marked: %s", wish.key, desk.domain, refused)
 
     # -- while it runs ---------------------------------------------------------------------------------------------
 
@@ -232,9 +259,9 @@ class Gate:
             wish = self._wish(look, charge, plan.attempt)
             held = desk.state.reservations.get(wish.attempt_key)
             if held is None:
+                bound = False  # a pod behind the gate has nothing that it could spend
                 if wish.attempt_key not in desk.state.settled:
-                    # It was there before the budget was, or before its data belonged to it.
-                    lines.append(await self._ungoverned(look, wish, desk))
+                    lines.append(report.outside(wish, desk))  # `ready` has marked its blocks
                 continue
             for _, pod in look.gated:
                 try:
@@ -246,15 +273,6 @@ class Gate:
         for charge in look.outside:
             lines.append(await self._taint(look, charge, plan.attempt))
         return report.running(look, plan, lines, tuple(look.gated) if bound else (), tuple(self._desks))
-
-    async def _ungoverned(self, look: Look, wish: Wish, desk: Desk) -> report.Line:
-        if not any(mark.job.uid == look.uid for mark in desk.state.taints.values()):
-            try:
-                ranges = wish.ranges(desk.state)
-            except (BlockError, ValueError):
-                return report.outside(wish, desk)
-            await desk.write([*wish.sources, Taint(wish.job, ranges, "Ungoverned")])
-        return report.outside(wish, desk)
 
     # -- when it ends ----------------------------------------------------------------------------------------------
 
@@ -271,10 +289,15 @@ class Gate:
         for desk in self._desks.holding(uid):
             await self._write_ends(desk, ends.gone(desk.held_by(uid).values()))
 
-    async def give_up(self, uid: str) -> None:
-        """An attempt that can not be made keeps nothing from others. Raises ApiError."""
+    async def give_up(self, uid: str, since: datetime | None = None) -> None:
+        """An attempt that can not be made keeps nothing from others: what no pod is bound to is given back, where it
+        was reserved before ``since`` (None: whenever). Raises ApiError.
+        """
         for desk in self._desks.holding(uid):
-            unbound = [held for held in desk.held_by(uid).values() if held.pod is None]
+            unbound = [
+                held for held in desk.held_by(uid).values()
+                if held.pod is None and (since is None or moment_of(held.time) < since)
+            ]  # fmt: skip
             await self._write_ends(desk, ends.gone(unbound))
 
     async def _write_ends(self, desk: Desk, steps: Sequence[Commit | Release]) -> None:
@@ -289,3 +312,17 @@ class Gate:
             logger.warning("%s", self._desks.broke(desk.domain, error))
         except Refused as refused:
             logger.warning("a reservation of %s is not settled: %s", desk.domain, refused)
+
+
+def _ran(look: Look) -> set[int]:
+    """The attempts of which something ran, as far as anything still says so."""
+    status = look.raw.get("status") or {}
+    seen = {a.number for a in look.attempts if a.running or a.sealed or (a.finished and a.unsealed is None)}
+    return seen | ({int(status.get("attempt") or 1)} if status.get("startedAt") else set())
+
+
+def _told(look: Look) -> set[tuple[str, int]]:
+    """The domains and attempts that were counted, as the status says after the ledger has forgotten their names."""
+    lines = (look.raw.get("status") or {}).get("budgets") or ()
+    counted = ("Reserved", "Committed", "Released")
+    return {(str(line["subjectDomain"]), int(line["attempt"])) for line in lines if line["state"] in counted}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlprivacy.budget.ledger.checkpoint import Complete
 from mlprivacy.budget.ledger.entry import Head, compare_with_anchor, entry_name, parse_entry
-from mlprivacy.budget.ledger.errors import ChainError
+from mlprivacy.budget.ledger.errors import ChainError, EndsEarly
 from mlprivacy.budget.ledger.fold import Fold
 from mlprivacy.budget.ledger.verify import export_line
 from mlprivacy.kube.ledgerlog import StoredEntry
@@ -50,7 +50,7 @@ def wrong_in(
         return None
     if not entries or entries[-1].sequence < head.sequence:
         last = entries[-1].sequence if entries else 0
-        return ChainError(
+        return EndsEarly(
             entry_name(domain, head.sequence),
             f"it was there and is not any more: the ledger ends with entry {last}. The cluster's database was "
             "restored, or entries were deleted",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -19,8 +19,7 @@ from mlprivacy.audit.ledgerclient import Kept
 from mlprivacy.budget.ledger.append import Contended, Ledger, OutcomeUnknown
 from mlprivacy.budget.ledger.checkpoint import parts_of, prunable
 from mlprivacy.budget.ledger.entry import Head, entry_name, parse_entry
-from mlprivacy.budget.ledger.errors import ChainError, Refused
-from mlprivacy.budget.ledger.fold import Fold
+from mlprivacy.budget.ledger.errors import ChainError, EndsEarly, Refused
 from mlprivacy.budget.ledger.verify import export_line
 from mlprivacy.controller.budgets.anchoring import PAUSE, Anchoring
 from mlprivacy.controller.budgets.housekeeping import (
@@ -30,7 +29,7 @@ from mlprivacy.controller.budgets.housekeeping import (
     to_export,
     wrong_in,
 )
-from mlprivacy.controller.budgets.recovery import bring_back
+from mlprivacy.controller.budgets.recovery import Recovery, Restored
 from mlprivacy.kube.errors import ApiError, Conflict, Unreachable
 from mlprivacy.kube.ledgerlog import StoredEntry
 
@@ -68,7 +67,7 @@ class Witness(Protocol):
     async def known(self, domain: str) -> Kept: ...
     async def anchor(self, head: Head) -> Kept: ...
     async def export(self, domain: str, lines: Iterable[bytes]) -> Kept | None: ...
-    def exported(self, domain: str) -> AsyncIterator[bytes]: ...
+    def exported(self, domain: str) -> AsyncGenerator[bytes, None]: ...
 
 
 class Keeping:
@@ -85,6 +84,7 @@ class Keeping:
         every: seconds between two rounds.
         now: the present, for pruning. The API server's clock unless given, and this process's where that is unknown.
         pause: seconds before an anchor is tried a second time.
+        restored: told what was brought back of a ledger.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Keeping:
         every: float = EVERY,
         now: Callable[[], datetime] | None = None,
         pause: float = PAUSE,
+        restored: Callable[[Restored], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._witness = witness
@@ -107,7 +108,7 @@ class Keeping:
         self._anchoring = Anchoring(self._seen, self._agrees, pause=pause)
         self._admitted: set[str] = set()
         self._broken: dict[str, str] = {}
-        self.restored: dict[str, int] = {}  # entries that were brought back, by domain
+        self._restored = restored
         self._wake = asyncio.Event()
 
     def broken(self, domain: str) -> str | None:
@@ -136,12 +137,18 @@ class Keeping:
             logger.error("the ledger of %s is broken and nothing is decided in it: %s", domain, why)
         return self._broken.setdefault(domain, why)
 
+    def doubt(self, domain: str) -> None:
+        """Entries are missing at the end: the domain is admitted anew, with them, before anything is decided in it."""
+        self._admitted.discard(domain)
+
     async def domains(self) -> set[str]:
         """All that have entries, or had some when the collector saw them last. Raises ApiError, CollectorError."""
         return await self._store.domains() | (await self._witness.all()).keys()
 
     async def admit(self, books: Books) -> str | None:
         """Know the whole ledger and hold it against what the collector saw; None when decisions may begin.
+
+        What the cluster's database lost at its end, and the collector has, is written again before.
 
         Raises:
             CollectorError, ApiError: when one of the two is away. The domain waits; ask again.
@@ -151,18 +158,11 @@ class Keeping:
         kept = await self._witness.known(domain)
         try:
             async with books.lock:
-                await books.ledger.refresh()
+                wrong = await self._whole(books.ledger, kept)
         except ChainError as error:
-            return self.found_broken(domain, str(error))
-        fold = books.ledger.fold
-        if fold.state is None:
-            name = entry_name(domain, fold.first - 1)
-            return self.found_broken(domain, f"{name}: it is missing, and no checkpoint stands for the entries before")
-        if (wrong := contradicted(fold, (kept.anchor, kept.exported))) is not None:
-            if not _ends_early(fold.head, kept):
-                return self.found_broken(domain, wrong)
-            if (lost := await self._bring_back(books, kept)) is not None:
-                return self.found_broken(domain, f"{wrong}. {lost}")
+            wrong = str(error)
+        if wrong is not None:
+            return self.found_broken(domain, wrong)
         if domain not in self._admitted:
             self._admitted.add(domain)
             self._wake.set()
@@ -171,49 +171,82 @@ class Keeping:
         self.appended(books)
         return self.broken(domain)
 
-    async def _bring_back(self, books: Books, kept: Kept) -> str | None:
-        """Write what the cluster's database lost and the collector has; why that could not be done, or None.
+    async def _whole(self, ledger: Ledger, kept: Kept) -> str | None:
+        """Know the ledger, and make it whole where it ends too early; what is wrong with it then.
 
         Raises:
+            ChainError: when it is broken.
             CollectorError, ApiError: it goes on when it is asked again.
         """
-        domain, until = books.ledger.fold.subject_domain, kept.anchor or kept.exported
-        if until is None or kept.exported is None or kept.exported.sequence < until.sequence:
-            return "The collector has not all of the entries that are missing"
-        logger.error("the ledger of %s ends too early; what the collector kept of it is written again", domain)
+        domain = ledger.fold.subject_domain
+        seen = [head for head in (kept.anchor, kept.exported) if head is not None]
+        ledger.least = max((head.sequence for head in seen), default=0)
+        short: str | None = None
         try:
-            async with books.lock:
-                # What is tried is tried on a fold of its own: this process knows no entry that is not there.
-                fresh = Fold(domain)
-                for name, spec in await self._store.list(domain):
-                    fresh.take(parse_entry(name, dict(spec)))
-                count = await bring_back(self._store, fresh, self._witness.exported(domain), until)
-                await books.ledger.refresh()
-        except ChainError as error:
-            return str(error)
-        except OutcomeUnknown:
-            raise Unreachable("an entry that was to be written again was not answered for", "Timeout") from None
-        self.restored[domain] = self.restored.get(domain, 0) + count
-        logger.error("the ledger of %s is whole again: %d entries were brought back", domain, count)
-        wrong = contradicted(books.ledger.fold, (kept.anchor, kept.exported))
-        return None if wrong is None else wrong
+            await ledger.refresh()
+        except EndsEarly as error:
+            short = str(error)
+            seen.append(ledger.fold.head)
+        if ledger.fold.head.sequence < ledger.least:
+            short = contradicted(ledger.fold, seen)
+        if short is not None:
+            self.doubt(domain)
+            try:
+                await self._bring_back(ledger, seen)
+            except ChainError as error:
+                return f"{short}. They can not be brought back from there: {error}"
+        fold = ledger.fold
+        if fold.state is None:
+            name = entry_name(domain, fold.first - 1)
+            return f"{name}: it is missing, and no checkpoint stands for the entries before"
+        return contradicted(fold, seen)
+
+    async def _bring_back(self, ledger: Ledger, seen: Sequence[Head]) -> None:
+        """Write what the cluster's database lost and the collector has. Raises as Recovery.run."""
+        domain = ledger.fold.subject_domain
+        logger.error("the ledger of %s ends too early; what the collector kept of it is written again", domain)
+        recovery = Recovery(self._store, lambda: self._witness.exported(domain), seen)
+        try:
+            await recovery.run()
+            await ledger.reload()
+        except OutcomeUnknown as error:
+            raise Unreachable(str(error), "Timeout") from error
+        finally:
+            if (done := recovery.restored) is not None:
+                logger.error("entries %d to %d of the ledger of %s are back", done.first, done.last.sequence, domain)
+                self._restored(done)
 
     async def _seen(self, head: Head) -> Kept:
-        """Have the collector keep the entries up to a head, and anchor it: what it anchors it can give back."""
+        """Have the collector keep the entries up to a head, and anchor it: what it anchors it can give back.
+
+        An export that fails does not keep a head from being anchored. The next round exports the rest.
+        """
+        domain = head.subject_domain
+        try:
+            await self._export_to(head)
+        except ChainError as error:
+            self.found_broken(domain, str(error))
+        except (CollectorError, ApiError) as error:
+            logger.warning("the newest entries of the ledger of %s are exported later: %s", domain, error)
+        return await self._witness.anchor(head)
+
+    async def _export_to(self, head: Head) -> None:
         domain = head.subject_domain
         kept = await self._witness.known(domain)
         first = 1 if kept.exported is None else kept.exported.sequence + 1
-        if head.sequence - first < EXPORT_AT_ONCE:
-            lines = []
-            for sequence in range(first, head.sequence + 1):
-                name = entry_name(domain, sequence)
-                spec = await self._store.get(name)
-                if spec is None:
-                    break  # pruned, or worse: the next round finds out
-                lines.append(export_line(parse_entry(name, dict(spec))))
-            else:
-                await self._witness.export(domain, lines)
-        return await self._witness.anchor(head)
+        if head.sequence - first >= EXPORT_AT_ONCE:
+            return
+        lines = []
+        for sequence in range(first, head.sequence + 1):
+            name = entry_name(domain, sequence)
+            spec = await self._store.get(name)
+            if spec is None:
+                return  # pruned, or worse: the next round finds out
+            entry = parse_entry(name, dict(spec))
+            if entry.sequence == head.sequence and entry.hash != head.hash:
+                raise ChainError(name, "it is not the entry that was there before: it was created anew")
+            lines.append(export_line(entry))
+        await self._witness.export(domain, lines)
 
     def appended(self, books: Books) -> None:
         """The ledger has a new head. Returns at once; anchoring goes on beside."""
@@ -251,7 +284,8 @@ class Keeping:
     async def keep(self, books: Books) -> None:
         """One round over one ledger: a checkpoint if it is due, export, prune.
 
-        A ledger that is found broken is held; nothing of it is exported or pruned then.
+        A ledger that is found broken is held; nothing of it is exported or pruned then. One that ends too early is
+        made whole, and kept in the next round.
 
         Raises:
             CollectorError, ApiError, Contended: it goes on in the next round.
@@ -271,6 +305,11 @@ class Keeping:
             if wrong is not None:
                 raise wrong
             exported = await self._export(domain, entries, head)
+        except EndsEarly as error:
+            logger.warning("the ledger of %s ends too early: %s", domain, error)
+            self.doubt(domain)
+            await self.admit(books)
+            return
         except ChainError as error:
             self.found_broken(domain, str(error))
             return
@@ -320,8 +359,3 @@ class Keeping:
         if books is None:
             raise CollectorError("the ledger is not open here, so it can not be looked at; it is tried again")
         return await self.admit(books) is None
-
-
-def _ends_early(head: Head, kept: Kept) -> bool:
-    """Whether the ledger ends before an entry that the collector saw."""
-    return any(seen is not None and seen.sequence > head.sequence for seen in (kept.anchor, kept.exported))

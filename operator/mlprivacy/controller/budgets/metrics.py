@@ -91,6 +91,11 @@ APPENDS: Final = Counter(
     "Steps given to a ledger, by type and outcome: written, known (already), refused, contended, broken, unavailable.",
     ["transition", "outcome"],
 )
+RESTORED: Final = Counter(
+    "mlprivacy_ledger_restored_entries_total",
+    "Entries that the cluster's database had lost and that were written again from the collector's export.",
+    _BY_DOMAIN,
+)
 TAINTED: Final = Counter("mlprivacy_budget_taints_total", "Uses of data outside accounting, by reason.", ["reason"])
 GRANTS: Final = Counter("mlprivacy_budget_grants_total", "Attempts that were granted their privacy loss.")
 REFUSALS: Final = Counter("mlprivacy_budget_refusals_total", "What ledgers refused, by code.", ["code"])
@@ -186,6 +191,12 @@ def count_taint(reason: str) -> None:
     TAINTED.labels(_one_of(reason, TAINTS)).inc()
 
 
+def count_restored(domain: str, entries: int) -> None:
+    """Entries of a ledger were written again."""
+    if _has_series(domain):
+        RESTORED.labels(domain).inc(entries)
+
+
 def count_refusal(code: Code | str) -> None:
     """A ledger refused a step."""
     REFUSALS.labels(_one_of(str(code), tuple(Code))).inc()
@@ -200,6 +211,7 @@ def forget(domain: str) -> None:
     del _known[domain]
     for gauge in _ONE_EACH:
         _remove(gauge, domain)
+    _remove(RESTORED, domain)
     for word in get_args(BlockState):
         _remove(BLOCKS, domain, word)
     for reason in (*WAITS, OTHER):
@@ -220,9 +232,9 @@ def _has_series(domain: str) -> bool:
     return True
 
 
-def _remove(gauge: Gauge, *labels: str) -> None:
+def _remove(series: Gauge | Counter, *labels: str) -> None:
     try:
-        gauge.remove(*labels)
+        series.remove(*labels)
     except KeyError:
         return  # it never had a value
 

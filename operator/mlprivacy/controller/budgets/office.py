@@ -11,15 +11,18 @@ from typing import Final
 
 from mlprivacy.audit.client import CollectorClient, CollectorError
 from mlprivacy.audit.ledgerclient import LedgerClient
+from mlprivacy.audit.record import Event
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.state import Reservation
 from mlprivacy.controller.announce import Announcer
-from mlprivacy.controller.budgets import ends
+from mlprivacy.controller.budgets import ends, metrics
 from mlprivacy.controller.budgets.budgets import Budgets
 from mlprivacy.controller.budgets.desk import Desk
 from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gate import Gate
 from mlprivacy.controller.budgets.keeping import Keeping
+from mlprivacy.controller.budgets.recovery import Restored
+from mlprivacy.controller.budgets.restoration import restored_event
 from mlprivacy.controller.budgets.sources import Registrations
 from mlprivacy.controller.effects import Effects
 from mlprivacy.controller.store import JobKey, JobStore
@@ -52,15 +55,26 @@ class Office:
         now: Callable[[], datetime],
         again: Callable[[str], None],
         announcer: Announcer,
+        record: Callable[[Event], object],
+        checkpoint_every: int,
     ) -> None:
-        """``look`` is told which job or budget to look at, ``again`` the budget whose jobs all are to be looked at."""
+        """``look`` is told which job or budget to look at, ``again`` the budget whose jobs all are to be looked at,
+        ``record`` what nothing waits for.
+        """
         self._client = client
         self._store = store
         self._look = look
+        self._record = record
         self._telling: set[str] = set()
         registrations = Registrations(facts)
         self._log = ApiLedgerLog(client)
-        self.keeping = Keeping(self._log, LedgerClient(collector), lambda: self.desks)
+        self.keeping = Keeping(
+            self._log,
+            LedgerClient(collector),
+            lambda: self.desks,
+            checkpoint_every=checkpoint_every,
+            restored=self._restored,
+        )
         self.desks = Desks(self._log, writer, now, look, self._changed, self.keeping)
         self.gate = Gate(self.desks, registrations.of_charge)
         self.budgets = Budgets(facts, effects, self.desks, registrations, now, again, announcer)
@@ -140,6 +154,12 @@ class Office:
             return
         self._telling.add(domain)
         asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell, domain)
+
+    def _restored(self, done: Restored) -> None:
+        """Entries of a ledger were lost and are back: whoever keeps the cluster has to hear of it."""
+        metrics.count_restored(done.subject_domain, done.count)
+        self._record(restored_event(done))
+        self.budgets.say_restored(done)
 
     def _tell(self, domain: str) -> None:
         self._telling.discard(domain)

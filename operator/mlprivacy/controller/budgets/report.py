@@ -118,7 +118,7 @@ def closed(why: Closed) -> Answer:
 def nothing(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
     """No dataset of the job has a budget."""
     before = tuple((look.raw.get("status") or {}).get("budgets") or ())
-    return Passed(plan, _NEEDLESS, settled(before, desks, look.uid), tuple(look.gated))
+    return Passed(plan, _NEEDLESS, settled(before, desks, look.uid))
 
 
 def waiting(look: Look, plan: Plan, answer: Answer, lines: Sequence[Line] = ()) -> Passed:
@@ -158,7 +158,7 @@ def running(
 def as_before(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
     """Nothing new but what was settled."""
     before = tuple((look.raw.get("status") or {}).get("budgets") or ())
-    now = settled(before, desks, look.uid)
+    now = (*settled(before, desks, look.uid), *_marks(look, before, desks))
     held = [line for line in now if line.get("state") in ("Reserved", "Committed", "Outside")]
     if not held:
         sentence = "nothing is reserved: the job does not run"
@@ -166,6 +166,28 @@ def as_before(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
     free = any(line["state"] == "Outside" for line in held)
     reason = Reason.OUTSIDE_ACCOUNTING if free else Reason.BUDGET_HELD
     return Passed(plan, ("False" if free else "True", reason, "; ".join(_told(line) for line in held)), now)
+
+
+def _marks(look: Look, before: Sequence[dict[str, Any]], desks: Sequence[Desk]) -> list[dict[str, Any]]:
+    """Lines for the domains that the job used without being counted, and that the status does not speak of yet."""
+    told = {line.get("subjectDomain") for line in before}
+    known = {desk.domain: desk for desk in desks if desk.ledger.fold.state is not None}
+    found = []
+    for charge in look.decision.charges:
+        desk = known.get(charge.domain)
+        marks = [m for m in desk.state.taints.values() if m.job.uid == look.uid] if desk is not None else []
+        if charge.domain not in told and desk is not None and marks:
+            found.append(
+                {
+                    "subjectDomain": charge.domain,
+                    "budget": charge.budget,
+                    "state": "Outside",
+                    "attempt": int((look.raw.get("status") or {}).get("attempt") or 0),
+                    "blocks": marks[-1].blocks,
+                    "entry": desk.state.name_of(marks[-1].sequence),
+                }
+            )
+    return found
 
 
 def _condition(reason: Reason, lines: Sequence[Line]) -> Tri:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +19,13 @@ from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.table import Matrix
 from mlprivacy.budget.ledger.units import to_units
 from mlprivacy.policy.charge import Charge, Room
-from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, largest_within
+from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, largest_within, takes_long
+
+REMEMBERED: Final = 256  # answers
+WAITING: Final = 16  # that are being looked for
+MOMENT: Final = 0.5  # seconds that a worker waits for one
+_thread: Final = ThreadPoolExecutor(1, thread_name_prefix="rooms")
+_begun: Final[dict[tuple[LossKey, bytes, bytes], Future[float | None]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,34 @@ def lack_of(state: State, charge: Charge) -> Lack | None:
     return Lack(never, np.unique(committed, axis=0), state.capacity)
 
 
-def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutcome]) -> Room:
-    """The same with the largest ε that still could be granted, which takes seconds to find."""
+async def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutcome]) -> Room:
+    """The same with the largest ε that still could be granted, where it is found within a moment.
+
+    No worker waits longer for a number that only helps; the next look finds it remembered.
+    """
     key = next((k for k, found in losses.items() if isinstance(found, Counted) and found.loss is charge.loss), None)
+    if key is None or takes_long(key):
+        return Room(never=lack.never)
+    asked = key, lack.committed.tobytes(), lack.capacity.tobytes()
+    future = _begun.get(asked)
+    if future is None or (future.done() and future.exception() is not None):
+        if len(_begun) >= REMEMBERED:
+            for old in [old for old, begun in _begun.items() if begun.done()][: REMEMBERED // 2]:
+                del _begun[old]
+        if sum(not begun.done() for begun in _begun.values()) >= WAITING:
+            return Room(never=lack.never)
+        future = _begun[asked] = _thread.submit(_largest, *asked)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MOMENT):
+            return Room(never=lack.never, largest=await asyncio.shield(asyncio.wrap_future(future)))
+    return Room(never=lack.never)
+
+
+def _largest(key: LossKey, committed: bytes, capacity: bytes) -> float | None:
+    room = np.frombuffer(capacity, np.int64)
+    rows = np.frombuffer(committed, np.int64).reshape(-1, len(room))
 
     def fit(curve: Curve) -> bool:
-        return bool(fitting(lack.committed, np.array(to_units(curve), np.int64), lack.capacity).all())
+        return bool(fitting(rows, np.array(to_units(curve), np.int64), room).all())
 
-    return Room(never=lack.never, largest=None if key is None else largest_within(key, fit))
+    return largest_within(key, fit)

@@ -30,6 +30,14 @@ class Registrations:
                 found.append(_register(parsed.spec, namespace))
         return tuple(found)
 
+    def units(self, identities: Iterable[str]) -> Iterator[int]:
+        """The public lower bounds on the units of the datasets with these identities."""
+        wanted = set(identities)
+        for namespace, name in self._facts.informers["Dataset"].keys(None):
+            parsed = self._facts.parsed("Dataset", namespace or "", name)
+            if parsed is not None and parsed.spec is not None and parsed.spec.identity in wanted:
+                yield parsed.spec.subjects.at_least
+
     def of_identities(self, identities: Iterable[str]) -> Iterator[Register]:
         """Each identity, and every source that a Dataset has under it now."""
         wanted = set(identities)

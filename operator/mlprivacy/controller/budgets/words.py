@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mlprivacy.api.reasons import Reason
+from mlprivacy.budget.ledger.blocks import BlockError
 from mlprivacy.budget.ledger.errors import Code, Refused
+from mlprivacy.budget.ledger.reach import NeverReached
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.units import PER_EPSILON
 from mlprivacy.budget.schedulers.base import Reason as Why
@@ -62,3 +64,10 @@ def refused(error: Refused) -> Answer:
     if error.code in _CODES:
         return Answer("Waiting", _CODES[error.code], f"the job waits: {error}", LOOK_AGAIN)
     return Answer("Refused", Reason.BUDGET_EXHAUSTED, f"the job can not be granted: {error}")
+
+
+def unreached(error: BlockError) -> Answer:
+    """What a job is told that reaches no open block."""
+    if isinstance(error, NeverReached):
+        return Answer("Refused", Reason.BUDGET_EXHAUSTED, f"the job can never be granted: {error}")
+    return Answer("Waiting", Reason.WAITING_FOR_BUDGET, f"the job waits: {error}", LOOK_AGAIN)

@@ -19,7 +19,7 @@ from mlprivacy.controller.budgets.gate import Gate
 from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.plan import Phase, Plan, Seen, Step
 from mlprivacy.controller.store import JobKey
-from mlprivacy.policy.charge import Charge
+from mlprivacy.policy.charge import Charge, Selection
 from mlprivacy.policy.model import Decision, Obligations, Verdict
 
 run = world.run
@@ -246,16 +246,88 @@ def test_what_is_used_outside_accounting_marks_its_blocks_and_is_not_reserved() 
     assert house.desk().state.reservations == {}
 
 
+RUNS = Seen("mlp-job-1-1", "j", 1, "", suspended=False, running=True, sealed=True)
+
+
 def test_a_job_that_ran_before_the_budget_was_there_marks_its_blocks() -> None:
     house = House()
-    passed = run(before(house, look(1, charge(0.4), pods_alive=True), keep()))
+    passed = run(before(house, look(1, charge(0.4), attempts=(RUNS,), pods_alive=True), keep()))
 
     assert states(passed) == ["Outside"]
     (mark,) = house.desk().state.taints.values()
     assert mark.reason == "Ungoverned"
     entries = len(house.log.specs)
-    run(before(house, look(1, charge(0.4), pods_alive=True), keep()))
+    run(before(house, look(1, charge(0.4), attempts=(RUNS,), pods_alive=True), keep()))
     assert len(house.log.specs) == entries
+
+
+def test_so_does_one_that_is_stopped_for_it_since_it_can_not_be_counted() -> None:
+    house = House()
+    stop = Plan(Step.STOP, Phase.STOPPED, 1, Reason.NO_LONGER_ALLOWED, seen=RUNS)
+    run(before(house, look(1, charge(loss=None), attempts=(RUNS,), pods_alive=True), stop))
+
+    assert house.desk().state.table.tainted[:8].all()
+
+
+def test_and_one_that_ended_before_unless_it_was_counted() -> None:
+    house = House()
+    rest = Plan(Step.REST, Phase.SUCCEEDED, 1, Reason.SUCCEEDED)
+    counted = {
+        "startedAt": "2026-03-14T12:00:00Z",
+        "finishedAt": "2026-03-14T13:00:00Z",
+        "attempt": 1,
+        "budgets": [{"subjectDomain": world.DOMAIN, "attempt": 1, "state": "Committed", "blocks": 8}],
+    }
+    run(before(house, look(1, charge(0.4), status=counted), rest))
+    assert not house.desk().state.table.tainted.any()
+
+    run(before(house, look(2, charge(0.4), status={**counted, "budgets": []}), rest))
+    assert house.desk().state.table.tainted[:8].all()
+
+
+def test_a_job_that_reaches_more_blocks_later_marks_those_too() -> None:
+    """One that was tainted on a block, and was edited to use all."""
+    house = House()
+    one = replace(charge(), outside="Audit", loss=None, selections=(Selection("bucket 3", "bucket 3"),))
+    run(before(house, look(1, one), start()))
+    assert house.desk().state.table.tainted[:8].tolist() == [False] * 3 + [True] + [False] * 4
+
+    run(before(house, look(1, replace(one, selections=(Selection(),))), start(2)))
+
+    assert house.desk().state.table.tainted[:8].all()
+
+
+def test_a_job_that_is_edited_to_reach_more_blocks_before_it_starts_pays_for_them() -> None:
+    house = House()
+    few = replace(charge(0.4), selections=(Selection("bucket 3", "bucket 3"),))
+    run(before(house, look(1, few), start()))
+
+    more = run(before(house, look(1, charge(0.4)), start()))
+
+    assert more.plan.attempt == 2
+    assert more.budgets[0]["blocks"] == 8
+    assert (house.desk().state.table.reserved[:8] > 0).all()
+
+
+def test_an_attempt_that_was_counted_marks_nothing_while_the_next_is_claimed() -> None:
+    house = House()
+    run(before(house, look(1, charge(0.1)), start()))
+    run(before(house, look(1, charge(0.1), gated=(("p", "p1"),), attempts=(RUNS,), pods_alive=True), keep()))
+    stopped = replace(RUNS, suspended=True, running=False)
+    ending = Plan(Step.END, Phase.STOPPED, 2, Reason.PROGRESSING, seen=stopped)
+
+    run(before(house, look(1, charge(0.1), attempts=(stopped,), status={"attempt": 2}), ending))
+
+    assert house.desk().state.taints == {}
+    assert house.desk().state.reservations == {}
+
+
+def test_a_pod_behind_its_gate_is_not_let_go_without_a_reservation() -> None:
+    house = House()
+    passed = run(before(house, look(1, charge(0.4), gated=(("pod", "pod-uid"),), pods_alive=True), keep()))
+    assert passed.let_go == ()
+    nothing = run(before(house, look(1, gated=(("pod", "pod-uid"),), pods_alive=True), keep()))
+    assert nothing.let_go == ()
 
 
 def test_a_broken_ledger_starts_nothing_and_lets_go_of_nothing() -> None:

@@ -111,7 +111,7 @@ def _span(account: Account, use: Use, cut: Cut) -> Iterator[Raised]:
         if label is None:
             continue
         try:
-            keys.append(cut.key_of(label))
+            keys.append(_key(cut, label))
         except BlockError as error:
             yield _breach(
                 account,
@@ -127,6 +127,14 @@ def _span(account: Account, use: Use, cut: Cut) -> Iterator[Raised]:
             f"{span.from_} comes after {span.to}",
             f"set from to {span.to} and to to {span.from_}",
         )
+
+
+def _key(cut: Cut, label: str) -> int:
+    """The number of a block. Raises BlockError when there never is one of this name."""
+    key = cut.key_of(label)
+    if cut.buckets is not None and key >= cut.buckets:
+        raise BlockError(f"{label!r} is no block; the last one is {cut.label(cut.buckets - 1)}")
+    return key
 
 
 def _loss(case: Case, account: Account, spec: PrivacyBudgetSpec) -> Iterator[Raised]:
