@@ -40,11 +40,13 @@ async def strip(client: KubeClient, *, yes: bool) -> tuple[int, list[str]]:
     """How many objects had the finalizer, and what went wrong, one sentence each."""
     from mlprivacy.api.names import FINALIZER  # noqa: PLC0415
     from mlprivacy.kube.errors import ApiError, NotFound  # noqa: PLC0415
-    from mlprivacy.kube.resources import OURS  # noqa: PLC0415
+    from mlprivacy.kube.resources import LEDGERENTRIES, OURS  # noqa: PLC0415
 
     count = 0
     problems: list[str] = []
     for resource in OURS:
+        if resource is LEDGERENTRIES:  # they have none, and nobody changes them
+            continue
         try:
             found = await client.list(resource)
         except NotFound:

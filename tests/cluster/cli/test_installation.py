@@ -87,7 +87,7 @@ def test_a_good_installation_has_nothing_bad(stack: DevStack, mlprivacy: Run, wa
     code, results = examined(mlprivacy, "--wait", "30")
     assert [r for r in results if r["level"] == "bad"] == []
     assert code == 0
-    assert level(results, "8 of 8 definitions are served") == "ok"
+    assert level(results, "10 of 10 definitions are served") == "ok"
     assert level(results, "was stamped and judged") == "ok"
     assert level(results, f"{len(GUARDS)} guard policies are there and bound") == "ok"
     assert level(results, "the controller is active") == "ok"
