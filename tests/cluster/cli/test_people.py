@@ -112,10 +112,11 @@ def test_the_namespace_is_that_of_the_context_and_another_user_may_be_asked_for(
 
 def test_doctor_lists_who_may_weaken_and_approve(clinic: DevStack, mlprivacy: Run) -> None:
     done = mlprivacy("doctor", "--only", "holders", "-o", "json")
-    (weaken, approve) = json.loads(done.stdout)["results"]
+    (weaken, approve, promise) = json.loads(done.stdout)["results"]
     assert weaken["message"].startswith("the verb weaken on governednamespaces.mlprivacy.dev is held by ")
     assert approve["message"].startswith("the verb approve on policyexceptions.mlprivacy.dev is held by ")
-    for result in (weaken, approve):
+    assert promise["message"].startswith("the verb approve on privacybudgets.mlprivacy.dev is held by ")
+    for result in (weaken, approve, promise):
         assert result["level"] == "ok"
         assert "User olga (by mlprivacy-privacy-officer)" in result["message"]
         assert "Group system:masters (by cluster-admin)" in result["message"]
