@@ -23,7 +23,6 @@ from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.verify import verify
 from mlprivacy.budget.ledger.entry import Entry, Head, SignedHead, entry_name
 from mlprivacy.budget.ledger.verify import export_line
-from mlprivacy.cli.ledgers import ledger as verify_ledger
 
 LEDGER = chain(reserve(1), bind(1), commit(1), reserve(2), bind(2), commit(2))
 FORK = chain(reserve(1), bind(1), commit(1), reserve(9), bind(9), commit(9), start=NOON + timedelta(hours=1))
@@ -163,7 +162,7 @@ async def test_an_export_goes_on_where_it_ended_and_verifies(start_collector: An
         await ledgers.export(DOMAIN, lines(LEDGER[1:]))  # what is known already is passed over
         assert [line async for line in ledgers.exported(DOMAIN)] == lines(LEDGER)
     file = collector.config.directory / FOLDER / f"{DOMAIN}{SUFFIX}"
-    done = CliRunner().invoke(verify_ledger, [str(file)])
+    done = CliRunner().invoke(cli, ["verify", "ledger", str(file)])
     assert done.exit_code == 0, done.output
     assert verify(collector.config.directory).ok  # the audit log beside it
 
