@@ -23,6 +23,7 @@ from mlprivacy.audit.log import AuditLog
 from mlprivacy.audit.verify import verify
 from mlprivacy.budget.ledger.entry import Entry, Head, SignedHead, entry_name
 from mlprivacy.budget.ledger.verify import export_line
+from mlprivacy.cli.main import cli
 
 LEDGER = chain(reserve(1), bind(1), commit(1), reserve(2), bind(2), commit(2))
 FORK = chain(reserve(1), bind(1), commit(1), reserve(9), bind(9), commit(9), start=NOON + timedelta(hours=1))
