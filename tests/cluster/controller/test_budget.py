@@ -232,7 +232,7 @@ def test_entries_that_were_lost_are_back_before_the_controller_decides_and_it_is
     stack.run("controller")
     stack.wait_ready("controller")
 
-    assert [entry["spec"]["hash"] for entry in entries(kept)] == hashes
+    kept.eventually(lambda: [entry["spec"]["hash"] for entry in entries(kept)] == hashes, "the entries as they were")
     last = len(there)
     assert kept.eventually(lambda: recorded(stack, "ledger-restored", domain), "a record of it") == [
         {"subjectDomain": domain, "first": last, "last": last, "hash": hashes[-1]}
