@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -259,9 +260,11 @@ def charge(spent: dict[int, list[int]], asked: dict[str, Any], curve: list[int],
         spent[block] = [used + sign * loss for used, loss in zip(before, curve, strict=True)]
 
 
-TestControllers = Controllers.TestCase
+EXAMPLES = int(os.environ.get("MLPRIVACY_LEDGER_EXAMPLES", "60"))
+
+TestControllers = pytest.mark.timeout(300 + EXAMPLES)(Controllers.TestCase)
 TestControllers.settings = settings(
-    max_examples=int(os.environ.get("MLPRIVACY_LEDGER_EXAMPLES", "60")),
+    max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -31,7 +31,7 @@ from mlprivacy.budget.ledger.transitions import (
     Transition,
     digest_of,
 )
-from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units
+from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, row_of
 
 MAX_SOURCES = 1024  # identities and sources of a domain
 
@@ -151,7 +151,7 @@ def _reserve(state: State, transition: Reserve, terms: Terms | None) -> None:
     _blocks(state, transition.ranges, retired=False)
     if terms is not None:
         _terms(terms, transition)
-    demand = np.array(transition.curve, np.int64)
+    demand = row_of(transition.curve)
     _room(state, transition.ranges, demand)
     if terms is not None and terms.quotas:
         _quota(state, transition, demand, terms.quotas.get(transition.job.namespace, 0.0))
@@ -265,7 +265,7 @@ def _curve(state: State, curve: Units) -> None:
         )
     if not any(curve):
         raise Refused(Code.INVALID_CURVE, "the curve is zero at every order; a job that reads the data loses something")
-    if not np.array(curve, np.int64)[state.capacity > 0].all():
+    if not row_of(curve)[state.capacity > 0].all():
         raise Refused(
             Code.INVALID_CURVE,
             "the curve is zero at an order that the promise counts at; a job that reads the data loses "

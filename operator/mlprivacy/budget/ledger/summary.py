@@ -13,7 +13,7 @@ from mlprivacy.budget.curves import effective_delta, epsilon_of
 from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.table import NEVER, Matrix
-from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, from_units
+from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, from_units, row_of
 
 FULLEST: Final = 20
 TAINTS: Final = 10
@@ -100,7 +100,7 @@ def times_that_fit(state: State, ranges: Ranges, curve: Units) -> int:
     """
     if not state.table.covers(ranges):
         raise ValueError("a block is none of this ledger")
-    demand = np.array(curve, np.int64)
+    demand = row_of(curve)
     usable = np.flatnonzero(state.capacity > 0)
     if not demand[usable].all():
         raise ValueError("a job whose loss is zero fits for ever")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlprivacy.api.base import Assurance
 from mlprivacy.api.privacy_budget import MAX_BLOCKS
 from mlprivacy.budget.ledger.blocks import Ranges
-from mlprivacy.budget.ledger.units import UNBOUNDED, Units
+from mlprivacy.budget.ledger.units import UNBOUNDED, Units, row_of
 
 Matrix = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -115,7 +115,7 @@ class Table:
 
     def reserve(self, ranges: Ranges, curve: Units, namespace: str) -> None:
         """Put the curve on each block."""
-        row = np.array(curve, np.int64)
+        row = row_of(curve)
         usage = self.usage_of(namespace)
         for part in self.slices(ranges):
             self.reserved[part] += row
@@ -135,8 +135,8 @@ class Table:
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""
-        was = np.array(reserved, np.int64)
-        row = np.zeros_like(was) if spent is None else was if spent == reserved else np.array(spent, np.int64)
+        was = row_of(reserved)
+        row = np.zeros_like(was) if spent is None else row_of(spent)
         for part in self.slices(ranges):
             self.reserved[part] -= was
             if spent is not None:

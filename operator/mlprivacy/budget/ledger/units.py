@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlprivacy.budget import curves
 
@@ -34,6 +38,14 @@ def _up(value: float) -> int:
     if not value >= 0:  # also true of NaN
         raise ValueError(f"a privacy loss is 0 or more, and this is {value:g}")
     return UNBOUNDED if value * PER_EPSILON >= UNBOUNDED else math.ceil(value * PER_EPSILON)
+
+
+@lru_cache(maxsize=256)
+def row_of(units: Units) -> NDArray[np.int64]:
+    """The same as an array that nobody can write to: a curve is checked, reserved and settled again and again."""
+    row = np.array(units, np.int64)
+    row.flags.writeable = False
+    return row
 
 
 def from_units(units: Sequence[int]) -> curves.Curve:
