@@ -94,7 +94,7 @@ def _records(state: State) -> Iterator[Line]:
             "weakest": row[-1],
         }
     for namespace in sorted(table.usage):
-        usage = table.usage[namespace]
+        usage = table.usage[namespace].sums()
         used = np.flatnonzero(usage.any(axis=1))
         for first, last, row in _runs(used, usage[used]):
             blocks = [table.base + first, table.base + last]
@@ -174,7 +174,6 @@ def _begin(line: Line) -> State:
 
 def _load_blocks(state: State, lines: Sequence[Line]) -> None:
     table = state.table
-    table.loaded()
     if lines:
         table.grow((Range(lines[0]["blocks"][0], lines[-1]["blocks"][1]),))
     for line in lines:
@@ -185,12 +184,13 @@ def _load_blocks(state: State, lines: Sequence[Line]) -> None:
             table.retired[part] = line["retired"]
             table.tainted[part] = line["tainted"]
             table.weakest[part] = min(int(line["weakest"]), NEVER)
+    table.loaded()
 
 
 def _load_usage(state: State, line: Line) -> None:
     first, last = line["blocks"]
     for part in state.table.slices((Range(first, last),)):
-        state.table.usage_of(line["namespace"])[part] = line["used"]
+        state.table.usage_of(line["namespace"]).put(part, np.array(line["used"], np.int64))
 
 
 def _load_reservation(state: State, line: Line) -> None:

@@ -14,7 +14,7 @@ from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.errors import Code, Refused
 from mlprivacy.budget.ledger.promise_rules import check_promise
 from mlprivacy.budget.ledger.state import State, settle_digest, taint_id
-from mlprivacy.budget.ledger.table import Matrix, Table
+from mlprivacy.budget.ledger.table import Table
 from mlprivacy.budget.ledger.transitions import (
     REFUNDABLE,
     AttemptKey,
@@ -32,6 +32,7 @@ from mlprivacy.budget.ledger.transitions import (
     digest_of,
 )
 from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, row_of
+from mlprivacy.budget.ledger.usage import Matrix
 
 MAX_SOURCES = 1024  # identities and sources of a domain
 
@@ -216,7 +217,7 @@ def _quota(state: State, transition: Reserve, demand: Matrix, share: float) -> N
     cap = np.floor(state.capacity * share).astype(np.int64)
     usage = state.table.usage.get(namespace)
     for one, part in zip(transition.ranges, state.table.slices(transition.ranges), strict=True):
-        used = usage[part] if usage is not None else np.zeros((one.count, len(cap)), np.int64)
+        used = usage.sums()[part] if usage is not None else np.zeros((one.count, len(cap)), np.int64)
         fits = fitting(used, demand, cap)
         if not fits.all():
             index = int(fits.argmin())
@@ -263,6 +264,8 @@ def _curve(state: State, curve: Units) -> None:
         raise Refused(
             Code.INVALID_CURVE, f"the curve has {len(curve)} values and the budget has {len(state.orders)} orders"
         )
+    if min(curve) > 0:
+        return
     if not any(curve):
         raise Refused(Code.INVALID_CURVE, "the curve is zero at every order; a job that reads the data loses something")
     if not row_of(curve)[state.capacity > 0].all():

@@ -127,8 +127,8 @@ def link(head: Head, transitions: Sequence[Transition], time: str, writer: str) 
 
 
 def _misshapen(transitions: Sequence[Transition], size: int) -> str | None:
-    part = any(isinstance(transition, Checkpoint) for transition in transitions)
-    if part and len(transitions) > 1:
+    part = isinstance(transitions[0], Checkpoint)
+    if len(transitions) > 1 and any(isinstance(transition, Checkpoint) for transition in transitions):
         return "a part of a checkpoint stands alone in its entry"
     if size > (most := MAX_CHECKPOINT_BYTES if part else MAX_BYTES):
         return f"the entry is {size:,} bytes long, at most {most:,} are allowed"

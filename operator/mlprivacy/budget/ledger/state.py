@@ -10,7 +10,7 @@ import numpy as np
 
 from mlprivacy.budget.ledger.blocks import count
 from mlprivacy.budget.ledger.entry import Head, entry_name, moment_of, stamp
-from mlprivacy.budget.ledger.table import Matrix, Table
+from mlprivacy.budget.ledger.table import Table
 from mlprivacy.budget.ledger.transitions import (
     AttemptKey,
     Bind,
@@ -28,6 +28,7 @@ from mlprivacy.budget.ledger.transitions import (
     Transition,
     digest_of,
 )
+from mlprivacy.budget.ledger.usage import Matrix
 
 # How long settled attempts are remembered by name: a retry after that is a new step. Also the youngest entry that is
 # ever pruned, so that a writer that slept can not write under a name that is free again.

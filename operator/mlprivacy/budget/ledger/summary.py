@@ -12,8 +12,9 @@ from mlprivacy.api.base import Assurance
 from mlprivacy.budget.curves import effective_delta, epsilon_of
 from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.state import State
-from mlprivacy.budget.ledger.table import NEVER, Matrix
+from mlprivacy.budget.ledger.table import NEVER
 from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units, from_units, row_of
+from mlprivacy.budget.ledger.usage import Matrix
 
 FULLEST: Final = 20
 TAINTS: Final = 10

@@ -12,12 +12,11 @@ from mlprivacy.api.base import Assurance
 from mlprivacy.api.privacy_budget import MAX_BLOCKS
 from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.units import UNBOUNDED, Units, row_of
+from mlprivacy.budget.ledger.usage import FULL, Matrix, Usage
 
-Matrix = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 NEVER: Final = len(Assurance)  # in `weakest`: never spent; any assurance is weaker
-_FULL: Final = np.int64(1 << 62)  # what is committed stays below it, and so does its sum with what is reserved
 
 
 class Table:
@@ -40,8 +39,8 @@ class Table:
         self.retired: Flags = np.zeros(0, np.bool_)
         self.tainted: Flags = np.zeros(0, np.bool_)
         self.weakest: NDArray[np.int8] = np.zeros(0, np.int8)
-        self.usage: dict[str, Matrix] = {}
-        self._most = 0  # no place of `committed` and `usage` holds more
+        self.usage: dict[str, Usage] = {}
+        self._most = 0  # no place of `committed` holds more
 
     def __len__(self) -> int:
         return len(self.opened)
@@ -52,7 +51,7 @@ class Table:
         other.base, other._most = self.base, self._most
         for name in ("committed", "reserved", "opened", "retired", "tainted", "weakest"):
             setattr(other, name, getattr(self, name).copy())
-        other.usage = {namespace: matrix.copy() for namespace, matrix in self.usage.items()}
+        other.usage = {namespace: usage.copy() for namespace, usage in self.usage.items()}
         return other
 
     def covers(self, ranges: Ranges) -> bool:
@@ -77,7 +76,8 @@ class Table:
         pad = (before, max(0, min(MAX_BLOCKS, span + span // 4) - before - len(self)))
         self.committed = np.pad(self.committed, (pad, (0, 0)))
         self.reserved = np.pad(self.reserved, (pad, (0, 0)))
-        self.usage = {namespace: np.pad(matrix, (pad, (0, 0))) for namespace, matrix in self.usage.items()}
+        for usage in self.usage.values():
+            usage.pad(*pad)
         self.opened, self.retired, self.tainted = (
             np.pad(flags, pad) for flags in (self.opened, self.retired, self.tainted)
         )
@@ -98,11 +98,11 @@ class Table:
         total: Matrix = self.committed[part] + self.reserved[part]
         return total
 
-    def usage_of(self, namespace: str) -> Matrix:
+    def usage_of(self, namespace: str) -> Usage:
         """What jobs of the namespace take of each block; made on first use."""
         found = self.usage.get(namespace)
         if found is None:
-            found = self.usage[namespace] = np.zeros((len(self), self.orders), np.int64)
+            found = self.usage[namespace] = Usage(len(self), self.orders)
         return found
 
     def mark(self, flag: Literal["opened", "retired", "tainted"], ranges: Ranges) -> None:
@@ -119,19 +119,20 @@ class Table:
         usage = self.usage_of(namespace)
         for part in self.slices(ranges):
             self.reserved[part] += row
-            self._add(usage[part], row)
+            usage.add(part, row)
 
     def loaded(self) -> None:
-        """The table is filled from elsewhere, so that it may hold anything."""
-        self._most = int(_FULL)
+        """`committed` was filled from elsewhere and may hold anything: FULL where it is more."""
+        np.minimum(self.committed, FULL, out=self.committed)
+        self._most = int(self.committed.max(initial=0))
 
     def _add(self, part: Matrix, row: Matrix) -> None:
-        """Add a row to each; what would not fit into 64 bits stays at _FULL, beyond every capacity."""
+        """Add a row to each; what would not fit into 64 bits stays at FULL, beyond every capacity."""
         self._most += UNBOUNDED
-        if self._most < _FULL:  # nothing can have grown so far yet
+        if self._most < FULL:  # nothing can have grown so far yet
             part += row
         else:
-            np.minimum(part + row, _FULL, out=part)
+            np.minimum(part + row, FULL, out=part)
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""
@@ -142,7 +143,7 @@ class Table:
             if spent is not None:
                 self._add(self.committed[part], row)
             if row is not was:
-                self.usage_of(namespace)[part] += row - was
+                self.usage_of(namespace).take(part, was - row)
 
     def weaken(self, ranges: Ranges, assurance: Assurance) -> None:
         """The blocks were spent with this assurance."""

@@ -78,7 +78,7 @@ def queue_of(spec: PrivacyBudgetSpec, state: State, made: datetime, before: Queu
         ids,
         tuple(float(value) for value in state.capacity),
         (table.committed[rows] + table.reserved[rows]).T.astype(float),
-        {name: table.usage[name][rows].T.astype(float) for name in queue.table.quotas if name in table.usage},
+        {name: table.usage[name].sums()[rows].T.astype(float) for name in queue.table.quotas if name in table.usage},
         arrived,
         _opened(state, rows, made),
     )

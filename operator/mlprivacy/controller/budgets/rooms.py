@@ -16,8 +16,8 @@ from mlprivacy.budget.ledger.blocks import BlockError
 from mlprivacy.budget.ledger.checks import fitting
 from mlprivacy.budget.ledger.reach import reached
 from mlprivacy.budget.ledger.state import State
-from mlprivacy.budget.ledger.table import Matrix
 from mlprivacy.budget.ledger.units import to_units
+from mlprivacy.budget.ledger.usage import Matrix
 from mlprivacy.policy.charge import Charge, Room
 from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, largest_within, takes_long
 
