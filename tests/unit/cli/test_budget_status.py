@@ -194,7 +194,7 @@ def test_a_job_that_waits_says_for_what(run: Any) -> None:
     text = words(result)
     assert "WAITS TrainingJob research/late" in text
     assert "BudgetExhausted since 2026-03-14T12:00:00Z: bucket 3 has no room." in text
-    assert "Part of it is reserved by jobs that have not ended" in text
+    assert "has room only once running jobs give back what they hold" in text
     body = json.loads(run("--job", "late", "-o", "json", objects=[budget(*full), waits])[0].output)
     assert body["waits"]["reason"] == "BudgetExhausted"
     assert body["budgets"][0]["left"]["jobs"] == 0
