@@ -125,6 +125,8 @@ def _answer(options: dict[str, Any], access: Access) -> tuple[dict[str, Any], in
         planplot.check(path)
     if options["grid"] and options["utility"] is None:
         raise CliError("--grid says what to measure, and no script was given to measure with; add --utility SCRIPT.")
+    if options["budget"] == "":
+        raise CliError("--budget is empty; name a PrivacyBudget of the cluster, or a file.")
     if options["blocks"] and not options["budget"]:
         raise CliError("--blocks says of which blocks what is left; add --budget NAME.")
     if options["namespace"] and not options["budget"]:
