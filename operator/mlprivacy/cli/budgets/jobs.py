@@ -102,10 +102,12 @@ class JobPage:
             yield ""
             yield from use_lines(part.use)
             if part.found is not None:
+                waits = part.use.state == "Waiting"
                 blocks = part.use.blocks or part.found.blocks
-                said = uses(part.found.left, blocks) if part.use.state != "Waiting" else part.found.sentence
+                said = part.found.sentence if waits else uses(part.found.left, blocks)
                 yield from style.paragraph(said, "  ", "    ")
-                for note in part.found.notes:
+                # What it would wait for is of no matter to a job that has its part; that it is a guess, is.
+                for note in part.found.notes if waits or not part.found.exact else ():
                     yield from style.paragraph(note, "  ", "    ")
 
 
