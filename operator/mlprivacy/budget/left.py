@@ -17,6 +17,14 @@ _FITS_MAX: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What jobs of the namespace that asks may take of each block: a share; 0 where others have a quota and it none."""
+
+    namespace: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Block:
     """One block of a budget.
 
@@ -26,6 +34,8 @@ class Block:
         capacity: of the whole block, at each order (`curves.capacity`).
         unlocked: the share of the capacity that may be granted now, 0 to 1.
         unlock_seconds: how long a whole block takes to unlock, where time unlocks it; None where it does not.
+        taken: the part of `consumed` that jobs of the namespace have, where it has a quota.
+        cap: what they may have, at each order; None where there are no quotas.
     """
 
     name: str
@@ -33,6 +43,16 @@ class Block:
     capacity: Curve
     unlocked: float = 1.0
     unlock_seconds: float | None = None
+    taken: Curve = ()
+    cap: Curve | None = None
+
+    def within_quota(self, demand: Curve) -> bool:
+        """Whether the namespace may take so much more; as for the block itself, one order is enough."""
+        return self.cap is None or fits(self.taken, demand, self.cap)
+
+    def takes(self, demand: Curve) -> bool:
+        """Whether it has room when all is unlocked, and the namespace may take it."""
+        return fits(self.consumed, demand, self.capacity) and self.within_quota(demand)
 
 
 @dataclass(frozen=True)
@@ -41,10 +61,14 @@ class Left:
 
     Attributes:
         share: the largest share of any block that it uses, by the order at which it is cheapest; may be infinite.
-        jobs: how many such jobs fit into every block, unlocked or not.
+        jobs: how many such jobs fit into every block, and into the quota, unlocked or not.
         wait: seconds until every block has unlocked enough: 0 now, None when time does not help or never.
         never: the blocks that have no room for it even when all is unlocked.
         blocked: the blocks that it waits for.
+        quota: of the namespace that asks; None where the budget has no quotas.
+        capped: the blocks of which the namespace may not take so much more.
+        beyond: the quota does not take it even of a block of which the namespace took nothing.
+        returns: what jobs that have not ended hold of the blocks in `never` would make room.
     """
 
     share: float
@@ -52,6 +76,10 @@ class Left:
     wait: float | None
     never: tuple[str, ...]
     blocked: tuple[str, ...]
+    quota: Quota | None = None
+    capped: tuple[str, ...] = ()
+    beyond: bool = False
+    returns: bool = False
 
 
 def share_of(demand: Curve, capacity: Curve) -> float:
@@ -80,8 +108,8 @@ def jobs_left(consumed: Curve, demand: Curve, capacity: Curve) -> int:
     return most
 
 
-def what_is_left(blocks: Sequence[Block], demand: Curve) -> Left:
-    """What a job that demands the same of each block finds.
+def what_is_left(blocks: Sequence[Block], demand: Curve, quota: Quota | None = None) -> Left:
+    """What a job that demands the same of each block finds, under the quota of its namespace where there are any.
 
     Raises:
         ValueError: when there are no blocks, or curves have different lengths.
@@ -90,6 +118,7 @@ def what_is_left(blocks: Sequence[Block], demand: Curve) -> Left:
         raise ValueError("the job demands no block; name blocks that exist, or add data")
     shares = {block.name: needed(block.consumed, demand, block.capacity) for block in blocks}
     never = tuple(block.name for block in blocks if not fits(block.consumed, demand, block.capacity))
+    capped = tuple(block.name for block in blocks if not block.within_quota(demand))
     blocked = tuple(block.name for block in blocks if shares[block.name] > block.unlocked or block.name in never)
     waits = [
         0.0
@@ -101,11 +130,19 @@ def what_is_left(blocks: Sequence[Block], demand: Curve) -> Left:
     ]
     return Left(
         share=max(share_of(demand, block.capacity) for block in blocks),
-        jobs=min(jobs_left(block.consumed, demand, block.capacity) for block in blocks),
-        wait=None if math.isinf(max(waits)) else max(waits),
+        jobs=min(_jobs(block, demand) for block in blocks),
+        wait=None if capped or math.isinf(max(waits)) else max(waits),
         never=never,
         blocked=blocked,
+        quota=quota,
+        capped=capped,
+        beyond=any(block.cap is not None and share_of(demand, block.cap) > 1 for block in blocks),
     )
+
+
+def _jobs(block: Block, demand: Curve) -> int:
+    most = jobs_left(block.consumed, demand, block.capacity)
+    return most if block.cap is None else min(most, jobs_left(block.taken, demand, block.cap))
 
 
 def sentence(left: Left, blocks: int) -> str:
@@ -123,12 +160,30 @@ def uses(left: Left, blocks: int) -> str:
         return f"Needs more than {'a whole block' if blocks > 1 else 'the whole block'}."
     shown = f"{percent:.2g}" if percent < 10 else f"{math.ceil(percent)}"
     fit = {0: "no such job fits", 1: "1 such job fits"}.get(left.jobs, f"{left.jobs} such jobs fit")
-    return f"Uses {shown} % of {each}, {fit}."
+    if left.quota is None:
+        return f"Uses {shown} % of {each}, {fit}."
+    whose = f"the namespace {left.quota.namespace}"
+    if left.quota.share <= 0:
+        return f"Uses {shown} % of {each}, of which {whose} may take nothing."
+    return f"Uses {shown} % of {each}, of which {whose} may take {_percent(left.quota.share)}; {fit}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
 
 
 def _when(left: Left) -> str:
+    quota = left.quota
+    if quota is not None and quota.share <= 0:
+        return f"It would be refused: the budget has quotas, and none for {quota.namespace}."
+    if left.never and left.returns:
+        return f"It would wait: {_some(left.never)} has room only once running jobs give back what they hold."
     if left.never:
         return f"It can never be granted: {_some(left.never)} has too little left."
+    if quota is not None and left.beyond:
+        return f"It would be refused: {quota.namespace} may take no more than {_percent(quota.share)} of a block."
+    if quota is not None and left.capped:
+        return f"It would wait: {quota.namespace} has had its share of {_some(left.capped)}."
     if not left.blocked:
         return "It would be granted now."
     if left.wait is None:
@@ -153,7 +208,7 @@ def largest_grant(
     """The least noise with which a job would fit into every block, and its ε: the largest that could be granted.
 
     Args:
-        blocks: that the job demands.
+        blocks: that the job demands, each with what the namespace may take of it.
         orders: of their budget.
         make: the job with a given noise multiplier.
         delta: of the job.
@@ -164,7 +219,7 @@ def largest_grant(
 
     def fit(sigma: float) -> bool:
         demand = curve_of(make(sigma), orders)
-        return all(fits(block.consumed, demand, block.capacity) for block in blocks)
+        return all(block.takes(demand) for block in blocks)
 
     sigma = least_noise(fit)
     return None if sigma is None else (sigma, epsilon_for_people(make(sigma), delta))

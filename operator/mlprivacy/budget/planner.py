@@ -334,7 +334,7 @@ def _delta(question: Question) -> float:
     delta = question.delta
     if delta is None:
         if question.records is None:
-            raise Refused("--delta is missing; without --records there is no default for it")
+            raise Refused("--delta is missing; give it, or --records, from which it follows")
         delta = 1 / (100 * question.records)
     try:
         check_delta(delta)

@@ -16,6 +16,7 @@ from mlprivacy.cli.access import Access, access_options
 from mlprivacy.cli.errors import EXIT_HELD, EXIT_REFUSED, CliError
 
 if TYPE_CHECKING:
+    from mlprivacy.cli.budgets.entries import Ledgers
     from mlprivacy.cli.budgets.reading import Seen
     from mlprivacy.kube.client import KubeClient
 
@@ -65,6 +66,7 @@ def status(
     for what, quotas, scheduling. It reads with your rights; entries of the ledger are read where you may.
     """
     from mlprivacy.cli import budget_plots, cluster  # noqa: PLC0415 - a quick start for the other commands
+    from mlprivacy.cli.budgets import entries  # noqa: PLC0415
 
     if namespace and all_namespaces:
         raise CliError("Give either --namespace or --all-namespaces.")
@@ -75,8 +77,12 @@ def status(
     if plot is not None:
         budget_plots.check(plot)
 
+    ledgers = entries.Ledgers(_progress)  # with --watch, what is new alone is read again
+
     async def shown(client: KubeClient) -> tuple[str, int, Seen | None]:
-        return await _shown(client, (name, job, namespace, all_namespaces), output, one_line=watch)
+        if job is not None:
+            return await _job_shown(client, (job, namespace), ledgers, output, one_line=watch)
+        return await _shown(client, (name, namespace, all_namespaces), output, one_line=watch)
 
     if watch:
         cluster.run(access, lambda client: _watch(client, shown, output))
@@ -90,17 +96,24 @@ def status(
     click.get_current_context().exit(code)
 
 
+async def _job_shown(
+    client: KubeClient, asked: tuple[str, str | None], ledgers: Ledgers, output: str, *, one_line: bool
+) -> tuple[str, int, Seen | None]:
+    """The text of one job, and the exit code."""
+    from mlprivacy.cli.budgets import jobs, room  # noqa: PLC0415
+
+    found = await jobs.look(client, *asked, room.utc_now(), ledgers)
+    text = "\n".join(found.lines()) if output == "table" else _written(found.as_json(), output, one_line=one_line)
+    return text, EXIT_HELD if found.unread else 0, None
+
+
 async def _shown(
-    client: KubeClient, asked: tuple[str | None, str | None, str | None, bool], output: str, *, one_line: bool
+    client: KubeClient, asked: tuple[str | None, str | None, bool], output: str, *, one_line: bool
 ) -> tuple[str, int, Seen | None]:
     """The text, the exit code, and what was read of budgets."""
-    from mlprivacy.cli.budgets import jobs, page, reading, room, view  # noqa: PLC0415
+    from mlprivacy.cli.budgets import page, reading, view  # noqa: PLC0415
 
-    name, job, namespace, every = asked
-    if job is not None:
-        found = await jobs.look(client, job, namespace, room.utc_now())
-        text = "\n".join(found.lines()) if output == "table" else _written(found.as_json(), output, one_line=one_line)
-        return text, EXIT_HELD if found.unread else 0, None
+    name, namespace, every = asked
     seen = await reading.look(client, name, namespace, every_namespace=every)
     rows = view.rows_of(seen)
     if output == "csv":

@@ -62,7 +62,7 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         ("epsilon (Rényi)", shown(epsilon["rdp"])),
         ("epsilon (PLD)", shown(epsilon["pld"]) if epsilon["pld"] is not None else "-"),
-        ("delta", f"{found['delta']:g}"),
+        ("delta", f"{found['delta']:g}{_whence(found)}"),
         ("noise multiplier", f"{found['noise_multiplier']:g}"),
         ("steps", str(found["steps"])),
         ("epochs", f"{found['epochs']:g}"),
@@ -88,6 +88,19 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     if found.get("utility"):
         yield ""
         yield from _utility(found["utility"])
+
+
+def _whence(found: Mapping[str, Any]) -> str:
+    """Where δ comes from, beside what the budget promises."""
+    if "budget" not in found:
+        return ""
+    promised = found["budget"]["delta"]
+    also = "" if promised is None else f"; the budget promises {promised:g}"
+    return {
+        "given": f" (as given{also})",
+        "records": f" (1/(100 N), as for a job that says none{also})",
+        "budget": " (what the budget promises, since N is not known)",
+    }[found["delta_from"]]
 
 
 def _utility(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -20,12 +20,14 @@ import yaml
 
 from controlplane.cluster import ControlPlane
 from mlprivacy.api.base import Assurance
+from mlprivacy.budget.accounting.events import dp_sgd
+from mlprivacy.budget.accounting.rdp import curve_of
 from mlprivacy.budget.ledger.blocks import Cut, Range
 from mlprivacy.budget.ledger.entry import Entry, Head, link, stamp
 from mlprivacy.budget.ledger.fold import fold
 from mlprivacy.budget.ledger.summary import status_of
 from mlprivacy.budget.ledger.transitions import Bind, Commit, Job, Open, Promise, Reserve, Taint, Transition
-from mlprivacy.budget.ledger.units import capacity_units, decimal
+from mlprivacy.budget.ledger.units import capacity_units, decimal, to_units
 from mlprivacy.budget.orders import DEFAULT_ORDERS
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +44,10 @@ SPEC = {
     "blocks": {"by": "Subject", "buckets": 4},
 }
 NUMBERS = ("-n", "200000", "--batch-size", "256", "--epochs", "10", "--epsilon", "3", "--no-pld")
+TAKEN = {
+    "subjectDomain": DOMAIN, "budget": BUDGET, "attempt": 1, "blocks": 4, "epsilon": 3, "delta": 1e-8,
+    "sharePercent": 20, "noiseMultiplier": 0.7, "samplingRate": 0.00128, "steps": 7812,
+}  # fmt: skip
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -128,14 +134,10 @@ def domain(private_cluster: ControlPlane) -> ControlPlane:
     }
     private_cluster.apply(budget, job("diagnosis"), job("late"), *(entry.manifest() for entry in chain(STEPS)))
     write_status(private_cluster)
-    taken = {
-        "subjectDomain": DOMAIN, "budget": BUDGET, "attempt": 1, "blocks": 4, "epsilon": 3, "delta": 1e-8,
-        "sharePercent": 20, "noiseMultiplier": 0.7, "samplingRate": 0.00128, "steps": 7812,
-    }  # fmt: skip
     held = condition("BudgetReserved", "True", "BudgetHeld", "Its loss is reserved on 4 blocks.")
     waits = condition("BudgetReserved", "False", "BudgetExhausted", "bucket 1 has too little left.")
     for name, state, said in (("diagnosis", "Reserved", held), ("late", "Waiting", waits)):
-        status = {"budgets": [{**taken, "state": state}], "conditions": [said]}
+        status = {"budgets": [{**TAKEN, "state": state}], "conditions": [said]}
         patch_status(private_cluster, "trainingjob.mlprivacy.dev", name, status, "-n", "research")
     return private_cluster
 
@@ -219,6 +221,55 @@ def test_what_is_planned_is_told_exactly_by_the_ledger_and_nearly_by_the_status(
     assert abs(exact["jobs"] - guess["jobs"]) <= 1
     nobody = mlprivacy("plan", *NUMBERS, "--budget", BUDGET, user=ERIN)
     assert (nobody.returncode, "You may not do this" in nobody.stderr) == (2, True)
+
+
+def test_one_job_is_held_against_the_ledger_by_who_may_read_it(domain: ControlPlane, mlprivacy: Run) -> None:
+    """The loss at every order follows from the numbers of its status, where it comes to the share that stands there."""
+    curve = to_units(curve_of(dp_sgd(0.00128, 7812, 0.7, 1), DEFAULT_ORDERS))
+    share = min(asked / room for asked, room in zip(curve, CAPACITY, strict=True) if room)
+    taken = {**TAKEN, "state": "Waiting", "sharePercent": round(100 * share, 3)}
+    patch_status(domain, "trainingjob.mlprivacy.dev", "late", {"budgets": [taken]}, "-n", "research")
+    seen = {
+        user: json.loads(mlprivacy("budget", "--job", "research/late", "-o", "json", user=user).stdout)
+        for user in (OLGA, EVE)
+    }
+    left = {user: body["budgets"][0]["left"] for user, body in seen.items()}
+    assert (left[OLGA]["exact"], left[EVE]["exact"]) == (True, False)
+    rest = [room - int(room * 0.3) - int(room * 0.2) for room in CAPACITY]
+    fits = max(room // asked for room, asked in zip(rest, curve, strict=True) if room)
+    assert left[OLGA]["jobs"] == fits
+
+
+def test_a_plan_keeps_to_the_quota_of_its_namespace(domain: ControlPlane, mlprivacy: Run) -> None:
+    """Of each block research has spent half, and may take 60 %, then 51 %; labs has no quota."""
+    domain.create_namespace("labs")
+    free = json.loads(mlprivacy("plan", *NUMBERS, "--budget", BUDGET, "-o", "json").stdout)["budget"]
+    assert free["quota"] is None
+
+    def planned(share: float, *arguments: str, user: str = OLGA) -> tuple[int, dict[str, Any]]:
+        quotas = {"spec": {"quotas": [{"namespace": "research", "share": share}]}}
+        domain.kubectl("patch", "mlpb", BUDGET, "--type=merge", "-p", json.dumps(quotas))
+        done = mlprivacy("plan", *NUMBERS, "--budget", BUDGET, "-o", "json", *arguments, user=user)
+        assert done.stderr == ""
+        return done.returncode, json.loads(done.stdout)["budget"]
+
+    try:
+        code, some = planned(0.6, "--namespace", "research")
+        assert (code, some["exact"], 0 < some["jobs"] < free["jobs"]) == (0, True, True)
+        assert "of which the namespace research may take 60 %" in some["sentence"]
+        code, none = planned(0.51, "--namespace", "research")
+        assert (code, none["jobs"], none["quota"]["reached"][0]) == (1, 0, "bucket 0")
+        assert "It would wait: research has had its share of bucket 0 (and 3 more)." in none["sentence"]
+        code, cap = planned(0.51, "--namespace", "research", user=EVE)
+        assert (code, cap["exact"], cap["quota"]["reached"]) == (0, False, [])
+        assert "Of the quota only the cap is known" in " ".join(cap["notes"])
+        code, labs = planned(0.51, "--namespace", "labs")
+        assert (code, "the budget has quotas, and none for labs." in labs["sentence"]) == (1, True)
+        gone = mlprivacy("plan", *NUMBERS, "--budget", BUDGET, "--namespace", "reserch")
+        said = "There is no namespace reserch. Name one with --namespace; patients has quotas for research."
+        assert (gone.returncode, said in plain(gone.stderr)) == (2, True), gone.stderr
+    finally:
+        domain.kubectl("patch", "mlpb", BUDGET, "--type=merge", "-p", json.dumps({"spec": {"quotas": None}}))
 
 
 def test_the_ledger_is_exported_verified_and_gone_on_with(domain: ControlPlane, mlprivacy: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from budget_objects import Server, budget, condition, ledger_objects, using_job
 from builders import change
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
-from ledger_world import NOON, commit, job, release, reserve
+from ledger_world import CAPACITY, NOON, ORDERS, commit, job, release, reserve
 
+from mlprivacy.budget.accounting.events import dp_sgd
+from mlprivacy.budget.accounting.rdp import curve_of
 from mlprivacy.budget.ledger.blocks import Range
-from mlprivacy.budget.ledger.transitions import Retire, Taint
+from mlprivacy.budget.ledger.transitions import Job, Retire, Taint
+from mlprivacy.budget.ledger.units import to_units
 from mlprivacy.cli import budget_commands, cluster
 from mlprivacy.cli.budgets import jobs, view
+from mlprivacy.cli.budgets.entries import Ledgers
 from mlprivacy.cli.budgets.model import BlockUse, Budget, JobUse
 from mlprivacy.cli.budgets.page import bar
 from mlprivacy.cli.budgets.reading import Chain, chain_of
@@ -194,11 +199,77 @@ def test_a_job_that_waits_says_for_what(run: Any) -> None:
     text = words(result)
     assert "WAITS TrainingJob research/late" in text
     assert "BudgetExhausted since 2026-03-14T12:00:00Z: bucket 3 has no room." in text
-    assert "Part of it is reserved by jobs that have not ended" in text
+    assert "has room only once running jobs give back what they hold" in text
     body = json.loads(run("--job", "late", "-o", "json", objects=[budget(*full), waits])[0].output)
     assert body["waits"]["reason"] == "BudgetExhausted"
     assert body["budgets"][0]["left"]["jobs"] == 0
     assert not body["budgets"][0]["left"]["exact"]
+
+
+def exactly_waiting(rows: int) -> dict[str, Any]:
+    """A job that waits, with the share that its numbers come to for so many rows of a person."""
+    curve = to_units(curve_of(dp_sgd(0.004, 2500, 1.1, rows), ORDERS))
+    share = min(asked / room for asked, room in zip(curve, CAPACITY, strict=True) if room)
+    found = using_job("late", "Waiting", "QuotaReached", sharePercent=round(100 * share, 3), blocks=0)
+    return change(found, "spec.datasets", [{"name": "a", "maxRecordsPerUnit": rows}, {"name": "b"}])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_job_that_waits_is_held_against_the_ledger(run: Any, rows: int) -> None:
+    """The rows of its one dataset of this domain count: the other dataset belongs elsewhere."""
+    spent = (reserve(1, 0.5), commit(1))
+    late = exactly_waiting(rows)
+    quotas = [{"namespace": "research", "share": 0.51}]
+    objects = [budget(*spent, quotas=quotas), *ledger_objects(*spent), late]
+    body = json.loads(run("--job", "late", "-o", "json", objects=objects)[0].output)
+    left = body["budgets"][0]["left"]
+    assert (left["exact"], left["blocks"], left["quota"]["share"]) == (True, 8, 0.51)
+    demand = to_units(curve_of(dp_sgd(0.004, 2500, 1.1, rows), ORDERS))
+    fits = max((int(cap * 0.51) - cap // 2) // asked for cap, asked in zip(CAPACITY, demand, strict=True) if cap)
+    assert (left["jobs"], bool(left["quota"]["reached"])) == (fits, fits == 0)
+    guess = json.loads(run("--job", "late", "-o", "json", objects=objects, hidden=["LedgerEntry"])[0].output)
+    assert not guess["budgets"][0]["left"]["exact"]
+
+
+def test_a_job_that_holds_its_part_is_shown_with_what_the_ledger_says_of_it(run: Any) -> None:
+    mine = reserve(1, 0.3, blocks=(2, 3))
+    mine = replace(mine, job=Job("research", "diagnosis", "uid-diagnosis"))
+    objects = [budget(mine), *ledger_objects(mine), using_job(blocks=2, sharePercent=30)]
+    result, _ = run("--job", "diagnosis", "-o", "json", objects=objects)
+    left = json.loads(result.output)["budgets"][0]["left"]
+    assert (left["exact"], left["jobs"], left["blocks"]) == (True, 2, 2)
+    assert "Uses 30 % of each block, 2 such jobs fit." in words(run("--job", "diagnosis", objects=objects)[0])
+
+
+@pytest.mark.parametrize("numbers", [{"sharePercent": 10}, {"noiseMultiplier": None}, {"steps": -1}])
+def test_a_job_whose_numbers_do_not_tell_its_loss_is_guessed_from_the_status(run: Any, numbers: Any) -> None:
+    late = using_job("late", "Waiting", "BudgetLocked", **numbers)
+    result, _ = run("--job", "late", objects=[budget(*SPENT), *ledger_objects(*SPENT), late])
+    assert (result.exit_code, "its numbers do not tell its whole loss" in words(result)) == (0, True)
+
+
+def test_a_ledger_that_is_broken_does_not_hide_the_job(run: Any) -> None:
+    entries = ledger_objects(*SPENT)
+    entries[1]["spec"]["writer"] = "somebody"
+    result, _ = run("--job", "diagnosis", objects=[budget(*SPENT), *entries, using_job()])
+    assert (result.exit_code, "The ledger of clinic-patients is broken" in words(result)) == (3, True)
+    assert "holds it for its attempt" in words(result)
+
+
+async def test_who_looks_again_reads_what_is_new_alone() -> None:
+    steps = [step for n in range(1, 20) for step in (reserve(n, 0.001), release(n))]
+    server, ledgers = Server(*ledger_objects(*steps)), Ledgers(lambda done, whole: None)
+    found = Budget.of(budget(*steps))
+    first = await ledgers.state(server, found)  # type: ignore[arg-type]
+    asked = server.asked
+    server.objects = ledger_objects(*steps, reserve(99, 0.25))
+    again = await ledgers.state(server, found)  # type: ignore[arg-type]
+    assert first is not None
+    assert again is not None
+    assert (again.head.sequence, len(again.reservations), server.asked - asked) == (40, 1, 2)
+    server.objects = server.objects[35:]  # and where what follows was pruned, all that there is
+    late = Budget.of(change(budget(*steps), "status.head", f"{found.status['head'].rpartition('-')[0]}-60"))
+    assert await ledgers.state(server, late) is None  # type: ignore[arg-type]
 
 
 def test_a_job_without_budgets_and_a_job_that_is_not_there(run: Any) -> None:

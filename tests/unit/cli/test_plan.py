@@ -125,6 +125,39 @@ def test_a_file_that_is_no_budget(tmp_path: Path, block: dict[str, object]) -> N
     assert "is not a budget" in found.output
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "it is no JSON object"),
+        ("x", "it is no JSON from line 1, column 1 on"),
+        ("{}", "it has no 'blocks'"),
+        ('{"blocks": []}', "its `blocks` are no list of at least one block"),
+        ('{"blocks": ["a"]}', "its `blocks` are no list of at least one block"),
+        ('{"epsilon": 10, "blocks": [{"name": "a"}]}', "it has no 'delta'"),
+        ('{"epsilon": 10, "delta": "x", "blocks": [{"name": "a"}]}', "`delta` holds 'x' where a number belongs"),
+        ('{"orders": 3, "blocks": [{"name": "a"}]}', "`orders` is no list of numbers"),
+        ('{"epsilon": 10, "delta": 1e-8, "blocks": [{"name": "a", "consumed": 3}]}', "`consumed` is no list"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "budget.json"
+    path.write_text(text, encoding="utf-8")
+    found = plan(*MNIST, "--no-pld", "--budget", str(path))
+    assert (found.exit_code, said in found.output) == (2, True), found.output
+    assert "`mlprivacy plan --help` shows the form." in found.output
+
+
+def test_without_a_number_of_records_a_file_says_the_delta(tmp_path: Path) -> None:
+    rate = ("--sampling-rate", "0.004", "--epochs", "10", "--noise-multiplier", "1.1", "--no-pld")
+    found = plan(*rate, "--budget", budget(tmp_path))
+    assert "1e-08 (what the budget promises, since N is not known)" in found.stdout
+    many = plan("-n", "200000", "--batch-size", "800", *rate[2:], "--budget", budget(tmp_path))
+    assert "5e-08 (1/(100 N), as for a job that says none; the budget promises 1e-08)" in many.stdout
+    bare = plan(*rate)
+    assert (bare.exit_code, "--delta is missing; give it, or --records" in bare.output) == (2, True)
+    assert "--budget is empty" in plan(*MNIST, "--budget", "").output
+
+
 SCRIPT = """\
 import json, pathlib, sys
 job = json.load(sys.stdin)

@@ -207,14 +207,20 @@ def _room(state: State, ranges: Ranges, demand: Matrix) -> None:
             )
 
 
+def cap_of(capacity: Matrix, share: float) -> Matrix:
+    """What jobs of a namespace with this quota may take of a block at each order, in billionths of ε."""
+    # Rounded down; a share of a capacity is far from where a float loses whole numbers.
+    cap: Matrix = np.floor(capacity * share).astype(np.int64)
+    return cap
+
+
 def _quota(state: State, transition: Reserve, demand: Matrix, share: float) -> None:
     namespace = transition.job.namespace
     if share <= 0:
         raise Refused(
             Code.QUOTA_REACHED, f"the budget has quotas and none for the namespace {namespace}; ask its owner for one"
         )
-    # Rounded down; a share of a capacity is far from where a float loses whole numbers.
-    cap = np.floor(state.capacity * share).astype(np.int64)
+    cap = cap_of(state.capacity, share)
     usage = state.table.usage.get(namespace)
     for one, part in zip(transition.ranges, state.table.slices(transition.ranges), strict=True):
         used = usage.sums()[part] if usage is not None else np.zeros((one.count, len(cap)), np.int64)

@@ -11,10 +11,12 @@ from typing import Any, Final
 from mlprivacy.budget.ledger.entry import Entry, entry_name, parse_entry
 from mlprivacy.budget.ledger.errors import ChainError
 from mlprivacy.budget.ledger.fold import Fold
+from mlprivacy.budget.ledger.state import State
+from mlprivacy.cli.budgets.model import Budget
 from mlprivacy.cli.budgets.reading import chain_of
 from mlprivacy.cli.errors import CliError
 from mlprivacy.kube.client import KubeClient
-from mlprivacy.kube.errors import NotFound
+from mlprivacy.kube.errors import Forbidden, NotFound
 from mlprivacy.kube.resources import LEDGERENTRIES
 
 _AT_ONCE: Final = 16  # requests under way
@@ -76,17 +78,51 @@ async def folded(client: KubeClient, domain: str, hint: int, say: Say) -> Fold |
     if not chain.head:
         return None
     fold = Fold(domain)
+    await _go_on(client, fold, chain.first, chain.head, say)
+    return fold
+
+
+async def _go_on(client: KubeClient, fold: Fold, first: int, last: int, say: Say) -> None:
+    """Take the entries from ``first`` on. Raises CliError where the chain is broken."""
+    domain = fold.subject_domain
     try:
-        async for stored in entries(client, domain, chain.first, chain.head):
+        async for stored in entries(client, domain, first, last):
             fold.take(_parsed(stored))
             if stored.sequence % _SAY_EVERY == 0:
-                say(stored.sequence - chain.first + 1, chain.entries)
+                say(stored.sequence - first + 1, last - first + 1)
     except ChainError as error:
         raise CliError(
             f"The ledger of {domain} is broken: {error}. Nothing can be said of what is left until people have looked; "
             "`mlprivacy budget ledger` writes it down as it is."
         ) from error
-    return fold
+
+
+class Ledgers:
+    """The ledgers of some domains as they were read last, so that whoever looks again reads what is new alone."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._known: dict[str, Fold] = {}
+
+    async def state(self, client: KubeClient, budget: Budget) -> State | None:
+        """What the budget's ledger adds up to; None where it may not be read, or promises nothing yet.
+
+        Raises:
+            CliError: when the chain is broken, naming the entry.
+            ApiError: when the cluster does not answer.
+        """
+        fold = self._known.pop(budget.domain, None)
+        try:
+            if fold is not None:
+                await _go_on(client, fold, fold.head.sequence + 1, fold.head.sequence, self._say)
+            if fold is None or fold.head.sequence < budget.head:  # pruned meanwhile: read it anew
+                fold = await folded(client, budget.domain, budget.head, self._say)
+        except (Forbidden, NotFound):
+            return None
+        if fold is None or fold.state is None or fold.state.promise is None:
+            return None
+        self._known[budget.domain] = fold
+        return fold.state
 
 
 def _parsed(stored: Stored) -> Entry:

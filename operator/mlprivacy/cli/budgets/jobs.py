@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mlprivacy.budget.left import uses
+from mlprivacy.budget.accounting.events import dp_sgd, with_trials
+from mlprivacy.budget.accounting.rdp import curve_of
+from mlprivacy.budget.ledger.blocks import Ranges
+from mlprivacy.budget.ledger.reach import reached
+from mlprivacy.budget.ledger.state import State
+from mlprivacy.budget.ledger.units import Units, to_units
+from mlprivacy.budget.left import share_of, uses
 from mlprivacy.cli import style
 from mlprivacy.cli.budgets import room
 from mlprivacy.cli.budgets.model import Budget, JobUse, Use, named
 from mlprivacy.cli.errors import CliError
+from mlprivacy.policy.charge import Selection
+from mlprivacy.policy.loss import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
+    from mlprivacy.cli.budgets.entries import Ledgers
     from mlprivacy.kube.client import KubeClient
 
 _STATES: Final = {
@@ -24,6 +33,11 @@ _STATES: Final = {
     "Outside": "uses the data without being counted, and its blocks are tainted for good",
 }
 _LABEL: Final = 12
+_SHARE_ROUNDS: Final = 6e-6  # a status gives a share in thousandths of a percent
+_BY_SHARE: Final = (
+    "From the budget's status and the share that the job takes: its numbers do not tell its whole loss. The ledger "
+    "decides."
+)
 
 
 @dataclass(frozen=True)
@@ -88,10 +102,12 @@ class JobPage:
             yield ""
             yield from use_lines(part.use)
             if part.found is not None:
+                waits = part.use.state == "Waiting"
                 blocks = part.use.blocks or part.found.blocks
-                said = uses(part.found.left, blocks) if part.use.state != "Waiting" else part.found.sentence
+                said = part.found.sentence if waits else uses(part.found.left, blocks)
                 yield from style.paragraph(said, "  ", "    ")
-                for note in part.found.notes:
+                # What it would wait for is of no matter to a job that has its part; that it is a guess, is.
+                for note in part.found.notes if waits or not part.found.exact else ():
                     yield from style.paragraph(note, "  ", "    ")
 
 
@@ -129,16 +145,64 @@ def _fact(word: str, text: str) -> Iterator[str]:
     yield from style.paragraph(f"{word:<{_LABEL}}{text}", "    ", " " * (_LABEL + 4))
 
 
-def page_of(job: JobUse, budgets: Sequence[Budget], unread: tuple[str, ...], now: datetime) -> JobPage:
-    """The page of a job beside the budgets that could be read."""
+def page_of(
+    job: JobUse,
+    budgets: Sequence[Budget],
+    unread: tuple[str, ...],
+    now: datetime,
+    states: Mapping[str, State] | None = None,
+) -> JobPage:
+    """The page of a job beside the budgets that could be read, and their ledgers (by domain) where these could."""
     parts = []
     for use in job.uses:
         budget = next(iter(named(budgets, use.budget)), None)
-        found = None
-        if budget is not None and use.share is not None and budget.promise is not None:
-            found = room.guess(budget, use.share, now, blocks_of(job.spec, budget))
+        found = None if budget is None else _room(job, use, budget, now, (states or {}).get(use.domain))
         parts.append(Part(use, budget, found))
     return JobPage(job, tuple(parts), unread)
+
+
+def _room(job: JobUse, use: Use, budget: Budget, now: datetime, state: State | None) -> room.Room | None:
+    """What the job finds of a budget: from the ledger where its loss is known at every order, else from the status."""
+    if use.share is None or (budget.promise is None and state is None):
+        return None
+    if state is None:
+        return room.guess(budget, use.share, now, blocks_of(job.spec, budget), job.namespace)
+    held = state.reservations.get((job.uid, use.attempt))
+    if held is not None:
+        return room.exact(state, budget, held.reserve.curve, now, held.reserve.ranges, job.namespace)
+    asked = asked_of(job, use, state, budget)
+    if asked is None:
+        return room.guess(budget, use.share, now, blocks_of(job.spec, budget), job.namespace, why=_BY_SHARE)
+    return room.exact(state, budget, asked[0], now, asked[1], job.namespace)
+
+
+def asked_of(job: JobUse, use: Use, state: State, budget: Budget) -> tuple[Units, Ranges] | None:
+    """The loss of the job at every order, and the blocks that it reaches; None where its numbers do not tell.
+
+    A status gives noise, rate and steps, and the share of a block. How many rows of a person are charged depends on
+    which datasets belong to the domain, so that only a number that comes to this very share is taken.
+    """
+    datasets: Sequence[Mapping[str, Any]] = job.spec.get("datasets") or ({},)
+    spans = [dataset.get("blocks") or {} for dataset in datasets]
+    timed = budget.cut.by == "IngestionTime" and any(dataset.get("rows") for dataset in datasets)
+    if use.noise_multiplier is None or use.sampling_rate is None or use.steps is None or timed:
+        return None
+    each = [int(dataset.get("maxRecordsPerUnit") or 1) for dataset in datasets]
+    trials, share = int(job.spec.get("trials") or 1), use.share or 0.0
+    try:
+        selections = [Selection(span.get("from"), span.get("to")) for span in spans]
+        ranges = reached(state, budget.cut, selections)
+        for rows in dict.fromkeys((sum(each), *each, 1)):
+            if rows > ROWS_AT_ONCE:
+                continue
+            event = with_trials(dp_sgd(use.sampling_rate, use.steps, use.noise_multiplier, rows), trials)
+            curve = to_units(curve_of(event, state.orders))
+            takes = share_of(tuple(map(float, curve)), tuple(map(float, state.capacity)))
+            if abs(takes - share) <= _SHARE_ROUNDS:
+                return curve, ranges
+    except ValueError:  # no block is reached now, or the numbers are none that can be counted
+        return None
+    return None
 
 
 def blocks_of(spec: Mapping[str, Any], budget: Budget) -> tuple[str, ...]:
@@ -160,7 +224,7 @@ def blocks_of(spec: Mapping[str, Any], budget: Budget) -> tuple[str, ...]:
     return tuple(budget.cut.label(key) for key in sorted(keys))
 
 
-async def look(client: KubeClient, ref: str, namespace: str | None, now: datetime) -> JobPage:
+async def look(client: KubeClient, ref: str, namespace: str | None, now: datetime, ledgers: Ledgers) -> JobPage:
     """The page of one job in the cluster, ``NAMESPACE/NAME`` or a name alone.
 
     Raises:
@@ -178,7 +242,20 @@ async def look(client: KubeClient, ref: str, namespace: str | None, now: datetim
         raise CliError(f"--job {ref!r} is no job; write NAMESPACE/NAME, or NAME with -n.")
     job = JobUse.of(await fetched(client, TRAININGJOBS, name, where))
     try:
-        return page_of(job, await all_budgets(client), (), now)
+        budgets = await all_budgets(client)
     except Forbidden:
         why = "you may not list privacybudgets.mlprivacy.dev, so what is left is not known"
         return page_of(job, (), (why,), now)
+    states, unread = {}, []
+    for use in job.uses:
+        budget = next(iter(named(budgets, use.budget)), None)
+        if budget is None or use.share is None:
+            continue
+        try:
+            state = await ledgers.state(client, budget)
+        except CliError as error:  # it is broken; the job's own status is still worth reading
+            unread.append(error.message.rstrip("."))
+            continue
+        if state is not None:
+            states[use.domain] = state
+    return page_of(job, budgets, tuple(unread), now, states)

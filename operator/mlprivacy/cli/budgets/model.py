@@ -107,6 +107,11 @@ class Budget:
         return tuple(self.spec.get("retired") or ())
 
     @property
+    def quotas(self) -> dict[str, float]:
+        """The share of each block that jobs of a namespace may take; none: every namespace may take all."""
+        return {str(one["namespace"]): float(one["share"]) for one in self.spec.get("quotas") or ()}
+
+    @property
     def waits_for_approval(self) -> bool:
         """Whether spec asks for more than is promised."""
         return self.promise is not None and self.asked.larger_than(self.promise)

@@ -12,7 +12,7 @@ from mlprivacy.cli.budgets.model import Budget, JobUse, named
 from mlprivacy.cli.errors import CliError
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import Forbidden, NotFound
-from mlprivacy.kube.resources import LEDGERENTRIES, PRIVACYBUDGETS, TRAININGJOBS
+from mlprivacy.kube.resources import LEDGERENTRIES, NAMESPACES, PRIVACYBUDGETS, TRAININGJOBS
 
 _AT_ONCE: Final = 8  # ledgers looked at together
 
@@ -115,6 +115,28 @@ async def one_budget(client: KubeClient, name: str) -> Budget:
             f"Several PrivacyBudgets have the subject domain {name}: {', '.join(one.name for one in found)}. Name one."
         )
     return found[0]
+
+
+async def asking_namespace(client: KubeClient, given: str | None, budget: Budget) -> str:
+    """The namespace whose quota counts: the one that is given, else that of the kubeconfig's context.
+
+    Raises:
+        CliError: when there is none of that name and it matters.
+        ApiError: when the cluster does not answer.
+    """
+    where = given or client.namespace or "default"
+    if given is None and not budget.quotas:
+        return where
+    try:
+        await client.get(NAMESPACES, where)
+    except Forbidden:
+        pass  # most may not look; the quotas speak for themselves
+    except NotFound as error:
+        whose = "" if given else ", which the kubeconfig's context names"
+        quotas = ", ".join(sorted(budget.quotas))
+        remedy = f"{budget.name} has quotas for {quotas}" if quotas else f"{budget.name} has no quotas: leave it out"
+        raise CliError(f"There is no namespace {where}{whose}. Name one with --namespace; {remedy}.") from error
+    return where
 
 
 async def chains(client: KubeClient, budgets: Sequence[Budget]) -> dict[str, Chain]:
