@@ -15,8 +15,8 @@ from mlprivacy.budget.curves import Curve, capacity, effective_delta
 from mlprivacy.budget.ledger.blocks import BlockError, Ranges, keys
 from mlprivacy.budget.ledger.checks import cap_of, fitting
 from mlprivacy.budget.ledger.state import State
-from mlprivacy.budget.ledger.table import Matrix
 from mlprivacy.budget.ledger.units import PER_EPSILON, UNBOUNDED, Units
+from mlprivacy.budget.ledger.usage import Matrix
 from mlprivacy.budget.left import Block, Left, Quota, sentence, what_is_left
 from mlprivacy.budget.orders import DEFAULT_ORDERS, Orders, check_orders
 from mlprivacy.cli.budgets.model import Budget
@@ -187,7 +187,7 @@ def exact(
 def _taken_by(state: State, namespace: str | None) -> Matrix:
     """What jobs of the namespace have reserved and spent of each row."""
     found = state.table.usage.get(namespace or "")
-    return np.zeros_like(state.table.committed) if found is None else found
+    return np.zeros_like(state.table.committed) if found is None else found.sums()
 
 
 def _held_by(state: State, namespace: str) -> Matrix:
