@@ -44,10 +44,15 @@ OVERLAPPING = [
     ("s3://clinic/v[a-z]sits", "s3://clinic/visits"),
     ("s3://clinic/{visits,letters}", "s3://clinic/letters"),
     ("s3://clinic/20*6", "s3://clinic/*26"),
+    ("s3://clinic/vis", "s3://clinic/visits/"),  # a store without folders lists what begins so
+    ("gs://clinic/visits/2026.parqu", "gs://clinic/visits/*.parquet"),
+    ("s3://clinic/visits", "s3://clinic/visits-archive"),
+    ("s3://clinic/visits/", "s3://clinic/visits"),
 ]
 APART = [
-    ("s3://clinic/visits", "s3://clinic/visits-archive"),
-    ("s3://clinic/visits/*.parquet", "s3://clinic/visits/2026.csv"),
+    ("s3://clinic/visits/", "s3://clinic/visits-archive"),
+    ("abfs://visits@clinic.dfs.example/a", "abfs://visits@clinic.dfs.example/a-2"),
+    ("s3://clinic/visits/*.parquet", "s3://clinic/visits/*.csv"),
     ("s3://clinic/visits", "gs://clinic/visits"),
     ("s3://clinic/visits", "s3://clinic-2/visits"),
     ("https://a.example:8443/visits", "https://a.example/visits"),

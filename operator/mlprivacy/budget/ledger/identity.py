@@ -18,6 +18,7 @@ _ODD: Final = re.compile(r"[?#\\,%{\[]|[@+!*]\(")
 _WILD: Final = frozenset("*?[{")
 _ANY: Final = "\0"  # in a parsed segment: any text, the empty one included
 _ONE: Final = "\1"  # any one character
+_KEYED: Final = frozenset({"s3", "gs"})  # stores without folders: readers list what begins with an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Source:
 def normalise(uri: str, namespace: str) -> Source:
     """The source's address in one form: case of scheme and host, default port, escapes, empty and ``.`` segments.
 
+    An address of s3 or gs that ends with ``/`` ends with ``/*`` here: it is a folder, and no name begins like it.
     Query and fragment of an https address are left out, since a token or a version in it names the same data. What is
     not spelled as :mod:`~mlprivacy.budget.ledger.grammar` says is refused, since it could name data that it hides.
 
@@ -53,7 +55,10 @@ def normalise(uri: str, namespace: str) -> Source:
     scheme, authority, path = found[1], found[2], found[3]
     if scheme == "https":
         path = re.split(r"[?#]", path, maxsplit=1)[0]
-    return Source(scheme, grammar.authority(scheme, authority, namespace), grammar.segments(scheme, path))
+    segments = grammar.segments(scheme, path)
+    if scheme in _KEYED and segments and path.endswith(("/", "/.")):
+        segments = (*segments, "*")
+    return Source(scheme, grammar.authority(scheme, authority, namespace), segments)
 
 
 def _lower_scheme(uri: str) -> str:
@@ -101,14 +106,24 @@ def _widened(scheme: str, path: tuple[str, ...]) -> tuple[str, ...]:
 def overlap(one: Source, two: Source) -> bool:
     """Whether some file can belong to both. A path stands for itself and for all that lies below it.
 
-    ``*``, ``?``, ``[…]`` and ``{…}`` match within a segment, ``**`` any number of segments.
+    ``*``, ``?``, ``[…]`` and ``{…}`` match within a segment, ``**`` any number of segments. In s3 and gs a path stands
+    for all whose names begin like it, too: ``visits`` for ``visits-2025``.
     """
     if (one.scheme, one.authority) != (two.scheme, two.authority):
         return False
-    if any("**" in part for part in (*one.segments, *two.segments)):
-        return _deep(one.segments, two.segments)
+    mine, others = _reach(one), _reach(two)
+    if any("**" in part for part in (*mine, *others)):
+        return _deep(mine, others)
     # The shorter stands for all below it, so that only as many segments matter as it has.
-    return all(_meet(a, b) for a, b in zip(one.segments, two.segments, strict=False))
+    return all(_meet(a, b) for a, b in zip(mine, others, strict=False))
+
+
+def _reach(source: Source) -> tuple[str, ...]:
+    """The segments, the last one with all that begins like it where readers take an address so."""
+    path = source.segments
+    if source.scheme not in _KEYED or not path or _WILD & set(path[-1]):
+        return path
+    return (*path[:-1], f"{path[-1]}*")
 
 
 def _deep(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
