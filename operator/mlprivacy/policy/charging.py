@@ -180,7 +180,8 @@ class _Numbers:
         if privacy is None or self.records is None:
             return None
         if privacy.mechanism == "Event" and privacy.event is not None:
-            return Serialised(privacy.event, self.records)
+            ceiling = None if privacy.epsilon is None else float(privacy.epsilon)
+            return Serialised(privacy.event, self.records, ceiling)
         if privacy.mechanism != "DPSGD" or None in (privacy.batch_size, privacy.epochs, privacy.epsilon):
             return None
         noise = privacy.noise_multiplier
