@@ -110,6 +110,8 @@ class LossKey:
         delta: of the job, for ε.
         orders: of the budget; none where only ε is asked for.
         limit: what an empty block takes; None where nothing is charged.
+        delta_bound: what delta may be at most, where the job's is more and is refused; what is told as a remedy is
+            counted with it.
     """
 
     mechanism: Sampled | Serialised
@@ -118,6 +120,12 @@ class LossKey:
     delta: float
     orders: Orders = ()
     limit: Limit | None = None
+    delta_bound: float | None = None
+
+    @property
+    def delta_to_be(self) -> float:
+        """The delta of a job that is mended, as it is typed."""
+        return self.delta if self.delta_bound is None else float(at_most(self.delta_bound))
 
 
 def takes_long(key: LossKey) -> bool:
@@ -196,7 +204,8 @@ def _sampled(key: LossKey, job: Sampled) -> LossOutcome:
     def fit(curve: Curve) -> bool:
         return _fits(key, curve)
 
-    largest = _largest(key, asked, fit, noise)
+    above = noise if key.delta_bound is None else NOISE_MIN
+    largest = _largest(key, replace(asked, delta=key.delta_to_be), fit, above)
     return Counted(loss, remedy, False, largest, _fewer(key, job, fit) if largest == 0 else None)
 
 
@@ -225,7 +234,9 @@ def largest_within(key: LossKey, fit: Callable[[Curve], bool]) -> float | None:
         0 when no noise is enough, None when it is not known.
     """
     job = key.mechanism
-    return _largest(key, _question(key, job), fit, NOISE_MIN) if isinstance(job, Sampled) else None
+    if not isinstance(job, Sampled):
+        return None
+    return _largest(key, replace(_question(key, job), delta=key.delta_to_be), fit, NOISE_MIN)
 
 
 def _largest(key: LossKey, job: Question, fit: Callable[[Curve], bool], above: float) -> float | None:
@@ -249,7 +260,7 @@ def _largest(key: LossKey, job: Question, fit: Callable[[Curve], bool], above: f
 
 def _fewer(key: LossKey, job: Sampled, fit: Callable[[Curve], bool]) -> str | None:
     """How many epochs some noise makes fit, and the ε to ask for then, where none does with all of them."""
-    asked = replace(_question(key, job), epsilon=None, noise_multiplier=NOISE_PLAIN)
+    asked = replace(_question(key, job), delta=key.delta_to_be, epsilon=None, noise_multiplier=NOISE_PLAIN)
 
     def plan(epochs: int, rows: int) -> Plan:
         return solve(replace(asked, epochs=Fraction(epochs), rows_per_unit=rows))
@@ -273,33 +284,40 @@ def _remedy(key: LossKey, *, to_fit: bool = False) -> str | None:
     limited = to_fit and key.limit is not None
     if isinstance(job, Serialised):
         fit = (lambda whole: _fits(key, curve_of(whole, key.orders))) if limited else None
-        return known(lambda: of_event(_event_job(key, job), job.epsilon, fit))
+        mended = _event_job(key, job, key.delta_to_be)
+        return known(lambda: of_event(mended, job.epsilon, fit, _changes(key)))
 
     def largest(mended: Question) -> float | None:
         return _largest(key, mended, lambda curve: _fits(key, curve), NOISE_MIN)
 
     quick = max(key.rows, job.rows) <= ROWS_AT_ONCE  # the rest is worth the time that it takes, a last number is not
-    return known(lambda: of_job(_question(key, job), largest if limited and quick else None))
+    asked = replace(_question(key, job), delta=key.delta_to_be)
+    return known(lambda: of_job(asked, largest if limited and quick else None, _changes(key)))
 
 
-def _event_job(key: LossKey, job: Serialised) -> EventJob:
+def _changes(key: LossKey) -> tuple[str, ...]:
+    return () if key.delta_bound is None else (f"delta to {at_most(key.delta_bound)} or less",)
+
+
+def _event_job(key: LossKey, job: Serialised, delta: float) -> EventJob:
     def whole(event: Event) -> Event:
         if job.records is not None:
             _check_batches(event, job.records)
         return with_trials(for_groups(event, key.rows), key.trials)
 
-    return EventJob(job.text, job.records, key.rows, whole, lambda event: epsilon_for_people(event, key.delta))
+    return EventJob(job.text, job.records, key.rows, whole, lambda event: epsilon_for_people(event, delta))
 
 
 def _serialised(key: LossKey, job: Serialised) -> LossOutcome:
-    stated = _event_job(key, job)
+    stated = _event_job(key, job, key.delta)
     event = stated.whole(_read(job.text))
     loss = Loss(curve_of(event, key.orders), stated.epsilon(event), key.delta)
     _check(loss, key)
     remedy = _remedy(key) if job.epsilon is not None and loss.epsilon > job.epsilon else None
     if _fits(key, loss.curve):
         return Counted(loss, remedy)
-    fitting = for_block(stated, lambda wider: _fits(key, curve_of(wider, key.orders)))
+    mended = _event_job(key, job, key.delta_to_be)
+    fitting = for_block(mended, lambda wider: _fits(key, curve_of(wider, key.orders)))
     return Counted(loss, remedy, fits=False, fitting=fitting)
 
 

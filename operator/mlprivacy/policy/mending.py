@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final, TypeVar
@@ -32,19 +32,20 @@ Largest = Callable[[Question], float | None]
 """Of a job that can be counted the largest ε, as its ceiling, that a block takes: 0 for none, None where not known."""
 
 
-def of_job(asked: Question, largest: Largest | None = None) -> str | None:
+def of_job(asked: Question, largest: Largest | None = None, before: Sequence[str] = ()) -> str | None:
     """What makes the loss of this DP-SGD job one that can be counted, keeps its ceiling, and is taken by a block.
 
     Args:
         asked: records, batch size, epochs, ceiling and δ are given; the noise may be.
         largest: of the block that is to take it; None where none is.
+        before: changes that were made already.
 
     Returns:
         The remedy; None where the job keeps its ceiling, or no number of its own mends it.
     """
     records, batch = asked.records or 1, asked.batch_size or 1
     epochs = math.ceil(asked.epochs or 1)
-    changes = []
+    changes = list(before)
     if batch > records:
         batch = records
         changes.append(f"batchSize to {records} or less")
@@ -54,7 +55,7 @@ def of_job(asked: Question, largest: Largest | None = None) -> str | None:
         ways = [(job, changes)]
     else:
         larger = math.ceil(Fraction(epochs * records, STEPS_MAX))
-        ways = [(replace(job, batch_size=larger), [f"batchSize to {larger} or more"])]
+        ways = [(replace(job, batch_size=larger), [*before, f"batchSize to {larger} or more"])]
         if most >= 1:
             ways.insert(0, (replace(job, epochs=Fraction(most)), [*changes, f"epochs to {most} or less"]))
     try:
@@ -144,13 +145,19 @@ class EventJob:
     epsilon: Callable[[Event], float]
 
 
-def of_event(job: EventJob, ceiling: float | None, fit: Callable[[Event], bool] | None = None) -> str:
+def of_event(
+    job: EventJob,
+    ceiling: float | None,
+    fit: Callable[[Event], bool] | None = None,
+    before: Sequence[str] = (),
+) -> str:
     """What makes the loss of this event one that can be counted, and keeps the ceiling where there is one.
 
     Args:
         job: of the event.
         ceiling: of the job.
         fit: whether the block that is to take it takes a whole event; None where none is.
+        before: changes of the job that were made already.
     """
     most = EPSILON_MAX if ceiling is None else ceiling
 
@@ -160,6 +167,7 @@ def of_event(job: EventJob, ceiling: float | None, fit: Callable[[Event], bool] 
 
     body = _loaded(job.text)
     mended, changes = _repaired(body, job.records)
+    changes = [*(f"set {change}" for change in before), *changes]
     event = known(lambda: parse(mended))
     own = None if event is None else known(lambda: job.epsilon(job.whole(event)))
     stands = event is not None and own is not None and fits(event, EPSILON_MAX)
@@ -241,10 +249,13 @@ def _fields(body: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _raised(body: Any, noise: float) -> Any:
-    """The event with at least so much noise everywhere, and nowhere more than can be counted."""
+    """The event with at least so much noise everywhere; what is more than can be counted becomes as much."""
 
     def change(name: str, value: Any) -> Any:
-        return min(max(_number(value), noise), NOISE_MAX) if name in _NOISES else value
+        if name not in _NOISES:
+            return value
+        own = _number(value)
+        return max(own, noise) if own <= NOISE_MAX else noise
 
     return _changed(body, change)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from builders import Raw, asked, budget, change, decide, finding, health_class, rules_of, training_job, without
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlprivacy.api.base import parse_spec
@@ -54,8 +54,8 @@ def repeated(count: float, event: Raw) -> Raw:
 def ways(remedy: str) -> list[str]:
     """What of a remedy whoever writes the job can do, each enough by itself."""
     found = []
-    for way in remedy.split("; or "):
-        if way.removeprefix(", ").startswith(BY_OTHERS) or way.startswith(", if the data holds more"):
+    for way in re.split("; or,? ", remedy):
+        if way.startswith(BY_OTHERS):
             continue
         one, mark, _ = way.partition(", or leave it out so that it is derived from epsilon")
         found += [one, "leave noiseMultiplier out"] if mark else [one]
@@ -110,7 +110,7 @@ def mended(job: Raw, decision: Decision, rule: str) -> Iterator[Raw]:
 def holds(job: Raw, *world: Raw) -> set[str]:
     """Which of the two rules found something; every remedy does away with the finding that it belongs to."""
     decision = decide(job, PLAIN, *world)
-    found = rules_of(decision) & set(RULES)
+    found = {rule for rule in RULES if rule in rules_of(decision)}
     for rule in found:
         tried = list(mended(job, decision, rule))
         assert tried, f"{rule} tells nothing that the job's author can do"
@@ -212,15 +212,15 @@ def test_a_job_that_claims_fewer_units_than_there_are_may_claim_more() -> None:
     assert "raise spec.datasets[0].unitsAtLeast, at most to the 200000 that its owner promises" in said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(
     batch=st.sampled_from([1, 256, 100_000, 250_000, 100_000_000]),
     epochs=st.sampled_from([1, 10, 5_000, 1_000_000]),
     noise=st.sampled_from([None, 1e-300, 0.009, 0.3, 5, 1000]),
     epsilon=st.sampled_from([1e-12, 0.0102, 0.3, 3, 50, 1000]),
     delta=st.sampled_from([1e-100, 1e-8, 1e-3, 0.9]),
-    rows=st.sampled_from([1, 3]),
-    trials=st.sampled_from([1, 20]),
+    rows=st.sampled_from([1, 1, 2]),
+    trials=st.sampled_from([1, 1, 20]),
     limit=st.sampled_from([None, 0.3, 10, 1000]),
 )
 def test_whatever_the_schema_takes_can_be_mended_in_one_step(

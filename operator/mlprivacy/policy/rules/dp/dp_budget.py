@@ -232,11 +232,12 @@ def _smaller(case: Case, account: Account, largest: float | None, fitting: str |
         ask = f"ask the privacy office whether more of {account.domain} can be given"
         less = fitting or f"use fewer records of each person, smaller batches or fewer epochs, or {ask}"
         return f"{less}: as it is, no epsilon can be granted"
-    bound = delta_bound(use.dataset for use in account.uses)
-    if privacy is not None and privacy.delta is not None and privacy.delta > bound:
-        more = "a larger epsilon may do: what fits was counted with the delta that is given"
-        return f"set delta to {at_most(bound)} or less and epsilon to {at_most(largest)} or less{also} ({more})"
-    return f"set epsilon to {at_most(largest)} or less{also}"
+    bound = account.key.delta_bound if account.key is not None else None
+    if bound is None:
+        return f"set epsilon to {at_most(largest)} or less{also}"
+    delta = f"set delta to {at_most(bound)} or less"  # with which more of epsilon fits
+    enough = not also and privacy is not None and (privacy.epsilon or largest) <= largest
+    return delta if enough else f"{delta} and epsilon to {at_most(largest)} or less{also}"
 
 
 RULE = Rule(
