@@ -30,12 +30,12 @@ from mlprivacy.budget.accounting.events import (
 from mlprivacy.budget.accounting.rdp import EPSILON_MAX, NOISE_WANTED_MAX, curve_of, epsilon_for_people
 from mlprivacy.budget.accounting.serialised import parse
 from mlprivacy.budget.curves import Curve
+from mlprivacy.budget.figures import at_most
 from mlprivacy.budget.ledger.units import Units, capacity_units, to_units
 from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.orders import Orders
 from mlprivacy.budget.planner import Plan, Question, solve
 from mlprivacy.policy.charge import Loss
-from mlprivacy.policy.figures import at_most
 from mlprivacy.policy.mending import (
     DERIVED,
     HALVINGS,

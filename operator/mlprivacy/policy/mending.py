@@ -17,9 +17,9 @@ from mlprivacy.api.training_job import NOISE_MULTIPLIER_MAX
 from mlprivacy.budget.accounting.events import NOISE_MAX, NOISE_MIN, STEPS_MAX, Event
 from mlprivacy.budget.accounting.rdp import EPSILON_MAX, NOISE_WANTED_MAX
 from mlprivacy.budget.accounting.serialised import RELATION, parse
+from mlprivacy.budget.figures import at_least, at_most, exact
 from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.planner import Question, solve
-from mlprivacy.policy.figures import at_least, at_most, exact
 
 HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
 ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second

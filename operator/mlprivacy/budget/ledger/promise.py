@@ -14,6 +14,8 @@ from typing import Final
 from mlprivacy.api.base import FieldError
 from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_PROMISED_BY
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
+from mlprivacy.budget.accounting.rdp import EPSILON_MAX
+from mlprivacy.budget.figures import at_least, at_most, exact
 from mlprivacy.budget.ledger.blocks import Cut
 from mlprivacy.budget.ledger.checks import Terms
 from mlprivacy.budget.ledger.errors import Code, Refused
@@ -45,16 +47,27 @@ def _errors(spec: PrivacyBudgetSpec, units: int | None) -> Iterator[FieldError]:
     if not any(capacity_units(orders, spec.epsilon, spec.delta)):
         yield FieldError(
             "spec.epsilon",
-            f"{spec.epsilon:g} is too little for a delta of {spec.delta:g}: no order of the budget is of use. Raise "
-            "epsilon, "
-            "or add larger orders",
+            f"{exact(spec.epsilon)} is too little for a delta of {exact(spec.delta)}: no order of the budget is of use",
+            remedy=_larger_epsilon(spec, orders, units),
         )
     if units is not None and spec.delta > 1 / (UNITS_PER_DELTA * units):
         yield FieldError(
             "spec.delta",
-            f"{spec.delta:g} is more than 1/({UNITS_PER_DELTA} N) for N = {units:,}; set it to "
-            f"{1 / (UNITS_PER_DELTA * units):.2g} or less",
+            f"{exact(spec.delta)} is more than 1/({UNITS_PER_DELTA} N) for N = {units:,}",
+            remedy=f"set delta to {at_most(1 / (UNITS_PER_DELTA * units))} or less",
         )
+
+
+def _larger_epsilon(spec: PrivacyBudgetSpec, orders: tuple[float, ...], units: int | None) -> str:
+    """The least ε at which some order is of use, with the δ that the budget may have; three digits of it."""
+    delta = spec.delta if units is None else min(spec.delta, float(at_most(1 / (UNITS_PER_DELTA * units))))
+    low, high = float(spec.epsilon), EPSILON_MAX
+    if not any(capacity_units(orders, high, delta)):
+        return "add larger orders"
+    while high - low > low * 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if any(capacity_units(orders, middle, delta)) else (middle, high)
+    return f"set epsilon to {at_least(high)} or more, or add larger orders"
 
 
 def terms_of(spec: PrivacyBudgetSpec) -> Terms:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.reasons import Reason
+from mlprivacy.budget.figures import at_most, exact
 from mlprivacy.budget.ledger.blocks import BlockError, Cut
 from mlprivacy.budget.ledger.promise import budget_errors
 from mlprivacy.policy import assurance
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.charging import Account, Use, delta_bound, digest_of, images
 from mlprivacy.policy.durations import later
-from mlprivacy.policy.figures import at_most, exact
 from mlprivacy.policy.loss import LOOK_AGAIN, Counted, NotCounted
 from mlprivacy.policy.mending import DERIVED
 from mlprivacy.policy.model import Action, Obligation
@@ -65,7 +65,7 @@ def _terms(case: Case, account: Account, spec: PrivacyBudgetSpec) -> Iterator[Ra
             account,
             account.uses[0].dataset.path,
             f"{whose} can not be kept: its {error.path}: {error.message}",
-            "ask the privacy office to make it right",
+            f"ask the privacy office to {error.remedy or 'make it right'}",
             private=account.uses[0].dataset.foreign,
         )
     if spec.quotas and all(quota.namespace != case.namespace for quota in spec.quotas):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlprivacy.api.training_job import Privacy
+from mlprivacy.budget.figures import at_least, exact
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.charging import units_of
 from mlprivacy.policy.durations import later
-from mlprivacy.policy.figures import at_least, exact
 from mlprivacy.policy.loss import LOOK_AGAIN, Counted, NotCounted
 from mlprivacy.policy.mending import DERIVED
 from mlprivacy.policy.model import Action, Obligation
