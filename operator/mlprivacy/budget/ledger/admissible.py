@@ -156,7 +156,9 @@ def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) ->
             yield FieldError(
                 f"spec.identities[{index}]",
                 f"{identity} belongs to {where}, where what was spent on it is counted",
-                remedy="leave it out here",
+                remedy="leave it out here"
+                if len(mine) > 1
+                else "leave this budget out, or list identities that have none",
             )
     yield from _overlapping(spec, held, elsewhere | dict.fromkeys(mine, domain), trusted=trusted)
 
