@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlprivacy.api.dataset import KIND as DATASET
 from mlprivacy.api.dataset import DatasetSpec
 from mlprivacy.api.privacy_budget import KIND as PRIVACY_BUDGET
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
-from mlprivacy.budget.ledger.admissible import Held, budget_problems, dataset_problems
+from mlprivacy.budget.ledger.admissible import Held, budget_problems, budget_warnings, dataset_problems
 
 
 def data_errors(review: Review, parsed: Parsed[Any], held: Callable[[], Held], *, trusted: bool) -> list[FieldError]:
@@ -28,29 +29,17 @@ def data_errors(review: Review, parsed: Parsed[Any], held: Callable[[], Held], *
     return []
 
 
-def budget_warnings(review: Review, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) -> list[FieldError]:
-    """What lets the budget be made and is worth a word: identities without data, a promise that waits for approval."""
-    found = []
-    if trusted:
-        there = {holding.identity for holding in held.holdings}
-        found += [
-            FieldError(f"spec.identities[{index}]", f"no Dataset has the identity {identity} (yet)")
-            for index, identity in enumerate(spec.identities)
-            if identity not in there
-        ]
-    if review.old is not None and _larger(spec, review.old.get("spec")) and spec.approval is None:
-        found.append(
-            FieldError(
-                "spec.epsilon",
-                "a larger promise holds once another person approves it, by setting spec.approval to its epsilon, "
-                "delta and noticeVersion; until then the one before stays",
-            )
-        )
-    return found
+def warnings_of(review: Review, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) -> list[FieldError]:
+    """What lets the budget be made and is worth a word."""
+    promised = None if review.old is None else _promised(review.old.get("spec"))
+    return budget_warnings(spec, held, promised=promised, trusted=trusted)
 
 
-def _larger(spec: PrivacyBudgetSpec, before: Any) -> bool:
-    if not isinstance(before, Mapping):
-        return False
-    pairs = ((spec.epsilon, before.get("epsilon")), (spec.delta, before.get("delta")))
-    return any(isinstance(was, int | float) and now > was for now, was in pairs)
+def _promised(spec: Any) -> tuple[float, float] | None:
+    """ε and δ of a raw spec; what can not be read is no bound that could be raised."""
+    if not isinstance(spec, Mapping):
+        return None
+    epsilon, delta = (
+        float(value) if isinstance(value, int | float) else math.inf for value in map(spec.get, ("epsilon", "delta"))
+    )
+    return epsilon, delta

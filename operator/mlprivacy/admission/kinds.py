@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from mlprivacy.admission import wording
-from mlprivacy.admission.budgets import budget_warnings, data_errors
+from mlprivacy.admission.budgets import data_errors, warnings_of
 from mlprivacy.admission.review import Answer, Review
 from mlprivacy.api.base import FieldError, Parsed, parse_spec
 from mlprivacy.api.consent_scope import ConsentScopeSpec
@@ -122,7 +122,7 @@ async def _warnings(
         found += policy_warnings(spec, facts.packs())
         found += await _policy_trial(spec, facts)
     elif isinstance(spec, PrivacyBudgetSpec):
-        found += budget_warnings(review, spec, facts.held(), trusted=trusted)
+        found += warnings_of(review, spec, facts.held(), trusted=trusted)
     return [*found, *vocabulary_warnings(spec)]
 
 

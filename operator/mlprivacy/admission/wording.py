@@ -109,7 +109,7 @@ def finding_line(finding: Finding, *, trusted: bool) -> str:
 
 def field_lines(errors: Iterable[FieldError]) -> list[str]:
     """Problems of fields, one line each."""
-    return [f"{error.path}: {error.message}" for error in errors]
+    return [f"{error.path}: {error.sentence}" for error in errors]
 
 
 def clean(text: str, limit: int) -> str:

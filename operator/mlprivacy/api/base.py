@@ -279,11 +279,20 @@ class KindInfo(Generic[SpecT]):
 
 @dataclass(frozen=True)
 class FieldError:
-    """What is wrong with one field: ``path`` is dotted with list indices in brackets."""
+    """What is wrong with one field: ``path`` is dotted with list indices in brackets.
+
+    ``remedy`` is what to do, where the message does not say it already.
+    """
 
     path: str
     message: str
     unknown: bool = False
+    remedy: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The message and what to do, as people are told."""
+        return f"{self.message}. To fix it: {self.remedy}" if self.remedy else self.message
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from mlprivacy.api.constraints import (
 from mlprivacy.api.privacy_budget import BlockLabel
 from mlprivacy.api.workload import COLUMNS, JOB_NAME_RULE, Suspend, Template, WorkloadStatus
 
+NOISE_MULTIPLIER_MAX = 1000  # that a job may state; what is derived may be more
+
 
 class Rows(ApiModel):
     """A row filter. For the unit User it selects rows, never blocks of the budget."""
@@ -173,7 +175,7 @@ class Privacy(ApiModel):
         Field(
             default=None,
             gt=0,
-            le=1000,
+            le=NOISE_MULTIPLIER_MAX,
             description="noiseMultiplier is the standard deviation of the noise over maxGradNorm; the smallest that "
             "keeps epsilon when left out.",
         ),

@@ -11,20 +11,24 @@ from mlprivacy.cli.errors import CliError
 from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlprivacy.cli.objects import Item
     from mlprivacy.cli.offline import Judged, Judgement
+    from mlprivacy.cli.together import Examined
     from mlprivacy.policy.model import Finding
 
 EPILOG = """\b
 Exit codes, the worst of all files counts (2, then 1, then 3, then 0):
-  0  every job is allowed (warnings included)
-  1  a job is refused
+  0  every job, PrivacyBudget and Dataset is allowed (warnings included)
+  1  one is refused
   2  bad input: a file can not be read, an object has unknown or wrong fields
   3  a job is held: something it needs is missing; or a policy names a pack that is not there, which would hold jobs
 
-Only the API server and the operator in the cluster check what changes over time (immutable fields, a withdrawn scope
-that returns), who is allowed to write (RBAC, guard policies), the rendered Job and Pod (quota, Pod Security, unknown
-classes) and everything that is not in the files. A dataset that is not in the files is held, not refused."""
+Only the API server and the operator in the cluster check what changes over time (immutable fields, a larger promise, a
+withdrawn scope that returns), which other budgets and data there are and what was spent, who is allowed to write (RBAC,
+guard policies), the rendered Job and Pod (quota, Pod Security, unknown classes) and everything that is not in the
+files. A dataset that is not in the files is held, not refused."""
 
 
 @click.command(epilog=EPILOG)
@@ -94,11 +98,13 @@ def command(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Decide on the jobs in files, as the operator would.
+    """Decide on the jobs, privacy budgets and datasets in files, as the operator would.
 
     Reads YAML and JSON by kubectl's rules, folders with all that is below them but the cases of `mlprivacy test`, and
     `-` for the standard input. Jobs are judged together with the namespaces, classes, datasets, grants, consent scopes,
-    policies and exceptions in the same files. Policies are looked at where there is no job, too.
+    policies and exceptions in the same files. Policies are looked at where there is no job, too. PrivacyBudgets and
+    Datasets are held against each other, one after the other as `kubectl apply` sends them: one budget for the same
+    people's data, which can be kept.
     All kinds of mlprivacy are checked strictly: an unknown field is an error, as it is in `kubectl apply`.
     """
     from mlprivacy.cli import objects, offline  # noqa: PLC0415 - a quick start for the other commands
@@ -144,6 +150,8 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
     return {
         "exitCode": judgement.exit_code,
         "jobs": [_job_json(judged) for judged in judgement.judged],
+        "data": [_data_json(examined) for examined in judgement.examined],
+        "counts": counts(judgement),
         "errors": [
             {
                 "file": bad.place.file,
@@ -182,6 +190,23 @@ def _job_json(judged: Judged) -> dict[str, Any]:
     }
 
 
+def _data_json(examined: Examined) -> dict[str, Any]:
+    item = examined.item
+    return {
+        "file": item.file,
+        "line": item.node.line,
+        "kind": item.kind,
+        **({"namespace": item.namespace} if item.namespace else {}),
+        "name": item.name,
+        "verdict": examined.verdict.value,
+        "findings": [
+            {**finding.as_dict(), "line": place.line, "column": place.column}
+            for finding in examined.findings
+            for place in (item.place_of(finding.path),)
+        ],
+    }
+
+
 def print_text(judgement: Judgement, *, verbose: bool = False, quiet: bool = False) -> None:
     """The judgement for people."""
     from mlprivacy.cli import style  # noqa: PLC0415
@@ -199,6 +224,8 @@ def print_text(judgement: Judgement, *, verbose: bool = False, quiet: bool = Fal
         click.echo(f"{word}  {style.printable(problem.what)}  {problem.place}")
         for line in style.paragraph(problem.message, "           "):
             click.echo(line)
+    for examined in judgement.examined:
+        _print_data(examined, quiet=quiet)
     for judged in judgement.judged:
         if quiet and judged.decision.verdict is Verdict.ALLOW:
             continue
@@ -216,28 +243,67 @@ def print_text(judgement: Judgement, *, verbose: bool = False, quiet: bool = Fal
     click.echo(summary(judgement))
 
 
+def _print_data(examined: Examined, *, quiet: bool) -> None:
+    """A PrivacyBudget, and a Dataset where there is something to say of it."""
+    from mlprivacy.cli import style  # noqa: PLC0415
+    from mlprivacy.policy.model import Verdict  # noqa: PLC0415
+
+    item, findings = examined.item, examined.findings
+    if (quiet and examined.verdict is Verdict.ALLOW) or (item.kind == "Dataset" and not findings):
+        return
+    click.echo(f"{style.heading_of(examined.verdict, findings)}  {style.printable(item.what)}  {item.place}")
+    for line in style.findings_lines(findings, None, where=functools.partial(_line, item)):
+        click.echo(line)
+
+
 def _line(item: Item, finding: Finding) -> str:
     where = item.place_of(finding.path)
     return f"line {where.line}" if where.line else ""
 
 
+def counts(judgement: Judgement) -> dict[str, int]:
+    """How many objects of each kind of ours were checked, jobs too; also kinds of which all are bad."""
+    from mlprivacy.api.kinds import all_kinds  # noqa: PLC0415
+
+    found = {info.kind: len(judgement.objects.of(info.kind)) for info in all_kinds()}
+    return {kind: number for kind, number in found.items() if number}
+
+
 def summary(judgement: Judgement) -> str:
-    """One line that counts."""
-    from collections import Counter  # noqa: PLC0415
+    """One line that counts everything that was checked, the jobs first where there are any."""
+    from mlprivacy.cli.style import verdict_word, word_of  # noqa: PLC0415
 
-    from mlprivacy.cli.style import verdict_word  # noqa: PLC0415
-
-    counts = Counter(verdict_word(judged.decision).lower() for judged in judgement.judged)
-    parts = [f"{counts[word]} {word}" for word in ("allowed", "warned", "refused", "held") if counts[word]]
     jobs = len(judgement.judged)
-    text = f"{jobs} job{'' if jobs == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
-    policies = len(judgement.objects.of("PrivacyPolicy"))
-    if policies:
-        text += f"; {policies} polic{'y' if policies == 1 else 'ies'} looked at"
+    of_jobs = f"{jobs} job{'' if jobs == 1 else 's'}" + _words(verdict_word(j.decision) for j in judgement.judged)
+    of_data = []
+    for kind, number in counts(judgement).items():
+        if kind not in ("TrainingJob", "InferenceJob"):
+            said = _words(
+                word_of(e.verdict, e.findings) for e in judgement.examined if e.item.kind == kind and e.findings
+            )
+            of_data.append(f"{number} {_plural(kind) if number > 1 else kind}{said}")
+    data = ", ".join(of_data)
+    text = "; ".join(part for part in ((of_jobs, data) if jobs else (data, of_jobs)) if part)
     if judgement.policy_problems:
-        text += f", {len(judgement.policy_problems)} of their names would hold jobs"
+        text += f"; {len(judgement.policy_problems)} of the names in policies would hold jobs"
     if judgement.bad:
         text += f"; {len(judgement.bad)} problem{'' if len(judgement.bad) == 1 else 's'} in the files"
     if judgement.objects.foreign:
         text += f"; {judgement.objects.foreign} objects of other kinds were not looked at"
     return text + "."
+
+
+def _words(found: Iterable[str]) -> str:
+    """``: 3 allowed, 1 refused`` of the verdicts; nothing of none."""
+    from collections import Counter  # noqa: PLC0415
+
+    number = Counter(word.lower() for word in found)
+    parts = [f"{number[word]} {word}" for word in ("allowed", "warned", "refused", "held") if number[word]]
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _plural(kind: str) -> str:
+    """The kind as several of them are called."""
+    if kind.endswith("y"):
+        return f"{kind[:-1]}ies"
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"

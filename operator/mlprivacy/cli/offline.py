@@ -14,6 +14,7 @@ from mlprivacy.cel.pool import CelPool
 from mlprivacy.cli.errors import EXIT_ALLOWED, EXIT_BAD_INPUT, EXIT_HELD, EXIT_REFUSED, CliError
 from mlprivacy.cli.installation import CHART_RETENTION_DAYS
 from mlprivacy.cli.objects import JOB_KINDS, BadInput, Item, Objects
+from mlprivacy.cli.together import Examined, examine
 from mlprivacy.policy.custom import CustomRules
 from mlprivacy.policy.durations import parse_time
 from mlprivacy.policy.engine import custom_asked, evaluate, losses_asked
@@ -61,6 +62,7 @@ class Judgement:
     policy_problems: tuple[BadInput, ...] = ()  # packs that a policy names and that are not there: its jobs hold
     idle: tuple[str, ...] = ()  # policies that select none of the namespaces among the files
     packs: Mapping[str, Pack] = field(default_factory=dict)
+    examined: tuple[Examined, ...] = ()  # PrivacyBudgets and Datasets, and how they go together
 
     @property
     def bad(self) -> tuple[BadInput, ...]:
@@ -77,7 +79,7 @@ class Judgement:
     @property
     def exit_code(self) -> int:
         """The worst of all: 2 bad input, 1 refused, 3 held, 0 allowed."""
-        codes = {_EXIT[j.decision.verdict] for j in self.judged}
+        codes = {_EXIT[j.decision.verdict] for j in self.judged} | {_EXIT[one.verdict] for one in self.examined}
         codes |= ({EXIT_BAD_INPUT} if self.bad else set()) | ({EXIT_HELD} if self.policy_problems else set())
         return next((code for code in _WORST_FIRST if code in codes), EXIT_ALLOWED)
 
@@ -208,7 +210,12 @@ def judge(objects: Objects, settings: Settings, custom: CustomRules | None = Non
         for raw in (stamped(item.raw, settings.requester),)
     ]
     return Judgement(
-        tuple(judged), objects, tuple(_packs_not_there(objects, shelf)), tuple(_idle(objects, lookup)), shelf.packs
+        tuple(judged),
+        objects,
+        tuple(_packs_not_there(objects, shelf)),
+        tuple(_idle(objects, lookup)),
+        shelf.packs,
+        tuple(one for one in examine(objects) if one.item.what not in broken),
     )
 
 

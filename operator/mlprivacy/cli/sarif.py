@@ -8,8 +8,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mlprivacy import __version__
-from mlprivacy.cli.objects import BadInput, Place
-from mlprivacy.cli.offline import Judged, Judgement
+from mlprivacy.cli.objects import BadInput, Item, Place
+from mlprivacy.cli.offline import Judgement
+from mlprivacy.cli.together import RULE
 from mlprivacy.policy.custom import PREFIX
 from mlprivacy.policy.model import Action, Finding
 from mlprivacy.policy.rules import rules_by_id
@@ -19,6 +20,7 @@ _LEVEL: Final = {Action.DENY: "error", Action.HOLD: "warning", Action.WARN: "war
 _OTHER_RULES: Final = {
     "bad-input": "A file or an object can not be read.",
     "unknown-pack": "A policy names a pack that is not there, so jobs under it hold.",
+    RULE: "A PrivacyBudget can not be kept, or does not go together with the other budgets and datasets.",
     "references": "Something that the job refers to does not exist, or is not granted.",
     "not-enforced-here": "The job asks for something that nothing enforces yet.",
     "schema": "The spec can not be read.",
@@ -29,13 +31,17 @@ def report(judgement: Judgement) -> dict[str, Any]:
     """The whole log, ready for json.dumps."""
     used = sorted(
         {finding.rule for judged in judgement.judged for finding in judged.decision.findings}
+        | {finding.rule for examined in judgement.examined for finding in examined.findings}
         | ({"bad-input"} if judgement.bad else set())
         | ({"unknown-pack"} if judgement.policy_problems else set())
     )
     results = [_bad(bad, "bad-input", "error", used) for bad in judgement.bad]
     results += [_bad(problem, "unknown-pack", "warning", used) for problem in judgement.policy_problems]
-    for judged in judgement.judged:
-        results += [_finding(judged, finding, used) for finding in judged.decision.findings]
+    for item, findings in (
+        *((examined.item, examined.findings) for examined in judgement.examined),
+        *((judged.item, judged.decision.findings) for judged in judgement.judged),
+    ):
+        results += [_finding(item, finding, used) for finding in findings]
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -65,7 +71,7 @@ def _rule(name: str) -> dict[str, Any]:
             "id": name,
             "name": _camel(name.replace("/", "-")),
             "shortDescription": {"text": _OTHER_RULES.get(name, own)},
-            "defaultConfiguration": {"level": "error" if name in ("bad-input", "schema") else "warning"},
+            "defaultConfiguration": {"level": "error" if name in ("bad-input", "schema", RULE) else "warning"},
         }
     citations = ", ".join(rule.citations)
     return {
@@ -82,8 +88,7 @@ def _rule(name: str) -> dict[str, Any]:
     }
 
 
-def _finding(judged: Judged, finding: Finding, used: list[str]) -> dict[str, Any]:
-    item = judged.item
+def _finding(item: Item, finding: Finding, used: list[str]) -> dict[str, Any]:
     result = _result(
         (finding.rule, used.index(finding.rule)),
         _LEVEL[finding.action],

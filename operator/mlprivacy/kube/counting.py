@@ -20,7 +20,8 @@ from mlprivacy.policy.loss import LossKey, LossOutcome, NotCounted, count
 
 CPU_SECONDS: Final = 60  # of the processor's time; of the clock's it may be more, and no job is refused for that
 WALL_SECONDS: Final = 300.0  # after which something is wrong with the machine, and it is tried again later
-TOO_LONG: Final = "it takes too long to count; use fewer rows of each person (maxRecordsPerUnit), or a simpler event"
+TOO_LONG: Final = "it takes too long to count"
+LESS_TO_COUNT: Final = "use fewer rows of each person (maxRecordsPerUnit), or a simpler event"
 _CHILD: Final = ("-I", "-m", "mlprivacy.kube.counting")
 
 
@@ -52,7 +53,7 @@ class Child:
             process.kill()
             process.wait()
         if process.returncode == -signal.SIGXCPU:
-            return NotCounted(TOO_LONG)
+            return NotCounted(TOO_LONG, LESS_TO_COUNT)
         if process.returncode != 0:
             raise NoAnswer(f"the process that counts losses ended with {process.returncode}; it is tried again")
         outcome: LossOutcome = pickle.loads(answer)  # noqa: S301 - our own process wrote it

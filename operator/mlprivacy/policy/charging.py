@@ -137,7 +137,9 @@ def accounts_of(spec: TrainingJobSpec, datasets: Sequence[UsedDataset], namespac
     complete = len(datasets) == len(spec.datasets)
     records = min(map(units_of, datasets)) if complete else None
     groups = [[use.dataset for use in uses] for uses in by_domain.values()] + ([alone] if alone else [])
-    numbers = _Numbers(spec, records, delta_of(spec, datasets), _most_rows(spec.privacy, groups))
+    delta = delta_of(spec, datasets)
+    bound = delta_bound(use.dataset for uses in by_domain.values() for use in uses) if by_domain else 1.0
+    numbers = _Numbers(spec, records, delta, _most_rows(spec.privacy, groups), bound if delta > bound else None)
     each = tuple(
         _account(domain, found.in_force.get(domain), uses, numbers, (namespace, facts.now))
         for domain, uses in sorted(by_domain.items())
@@ -155,12 +157,16 @@ def accounts_of(spec: TrainingJobSpec, datasets: Sequence[UsedDataset], namespac
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    """The job's numbers. ``rows`` are the most of one unit, for whom its promise is to hold."""
+    """The job's numbers. ``rows`` are the most of one unit, for whom its promise is to hold.
+
+    ``delta_bound`` is what its delta may be at most, where a budget refuses the one that it gives.
+    """
 
     spec: TrainingJobSpec
     records: int | None
     delta: float
     rows: int
+    delta_bound: float | None = None
 
     def key(self, rows: int, spec: PrivacyBudgetSpec | None = None, share: float = 1.0) -> LossKey | None:
         """The loss for units of so many rows, in the orders of a budget."""
@@ -168,10 +174,10 @@ class _Numbers:
         if mechanism is None:
             return None
         if spec is None:
-            return LossKey(mechanism, rows, self.spec.trials, self.delta)
+            return LossKey(mechanism, rows, self.spec.trials, self.delta, delta_bound=self.delta_bound)
         orders = DEFAULT_ORDERS if spec.orders is None else tuple(float(order) for order in spec.orders)
         limit = Limit(float(spec.epsilon), float(spec.delta), share)
-        return LossKey(mechanism, rows, self.spec.trials, self.delta, orders, limit)
+        return LossKey(mechanism, rows, self.spec.trials, self.delta, orders, limit, self.delta_bound)
 
     @property
     def mechanism(self) -> Sampled | Serialised | None:
@@ -180,7 +186,8 @@ class _Numbers:
         if privacy is None or self.records is None:
             return None
         if privacy.mechanism == "Event" and privacy.event is not None:
-            return Serialised(privacy.event, self.records)
+            ceiling = None if privacy.epsilon is None else float(privacy.epsilon)
+            return Serialised(privacy.event, self.records, ceiling)
         if privacy.mechanism != "DPSGD" or None in (privacy.batch_size, privacy.epochs, privacy.epsilon):
             return None
         noise = privacy.noise_multiplier

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Final
 
 from mlprivacy.budget.accounting.events import (
+    NOISE_MIN,
     Composed,
     Event,
     Refused,
@@ -26,18 +27,29 @@ from mlprivacy.budget.accounting.events import (
     for_groups,
     with_trials,
 )
-from mlprivacy.budget.accounting.rdp import EPSILON_MAX, curve_of, epsilon_for_people
+from mlprivacy.budget.accounting.rdp import EPSILON_MAX, NOISE_WANTED_MAX, curve_of, epsilon_for_people
 from mlprivacy.budget.accounting.serialised import parse
 from mlprivacy.budget.curves import Curve
+from mlprivacy.budget.figures import at_most
 from mlprivacy.budget.ledger.units import Units, capacity_units, to_units
 from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.orders import Orders
-from mlprivacy.budget.planner import Question, solve
+from mlprivacy.budget.planner import Plan, Question, solve
 from mlprivacy.policy.charge import Loss
+from mlprivacy.policy.mending import (
+    DERIVED,
+    HALVINGS,
+    ROWS_AT_ONCE,
+    EventJob,
+    for_block,
+    known,
+    most_epochs,
+    of_event,
+    of_job,
+)
 
-HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
+NOISE_PLAIN: Final = 1e4  # with which the most epochs are looked for: well within what may be derived
 REMEMBERED: Final = 4096
-ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second
 ROUNDING: Final = 1e-9  # of a rate that was written as 1/N
 LOOK_AGAIN: Final = timedelta(minutes=1)  # where a loss was not counted in time
 
@@ -67,11 +79,15 @@ class Sampled:
 class Serialised:
     """A serialised DpEvent, as its author wrote it: what one record more or less changes.
 
-    ``records`` is the public lower bound on the units after filtering (N), where it is known.
+    Attributes:
+        text: the JSON.
+        records: public lower bound on the units after filtering (N), where it is known.
+        epsilon: the ceiling, where there is one; only what is told of a larger loss depends on it.
     """
 
     text: str
     records: int | None = None
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,8 @@ class LossKey:
         delta: of the job, for ε.
         orders: of the budget; none where only ε is asked for.
         limit: what an empty block takes; None where nothing is charged.
+        delta_bound: what delta may be at most, where the job's is more and is refused; what is told as a remedy is
+            counted with it.
     """
 
     mechanism: Sampled | Serialised
@@ -102,6 +120,12 @@ class LossKey:
     delta: float
     orders: Orders = ()
     limit: Limit | None = None
+    delta_bound: float | None = None
+
+    @property
+    def delta_to_be(self) -> float:
+        """The delta of a job that is mended, as it is typed."""
+        return self.delta if self.delta_bound is None else float(at_most(self.delta_bound))
 
 
 def takes_long(key: LossKey) -> bool:
@@ -115,23 +139,29 @@ class Counted:
 
     Attributes:
         loss: of the job.
-        least_noise: the smallest noise multiplier that keeps the ceiling, where the stated one does not and one does.
+        remedy: what makes the job keep its ceiling, where it does not and something is known that does (`mending`).
         fits: whether an empty block takes it; True without a limit.
         largest: the largest ε, as the job's ceiling, that an empty block takes, where this loss does not fit: 0 when
             none does, None when it is not known.
+        fitting: what else makes an empty block take it, where that is known and ε alone does not.
     """
 
     loss: Loss
-    least_noise: float | None = None
+    remedy: str | None = None
     fits: bool = True
     largest: float | None = None
+    fitting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NotCounted:
-    """Why a loss can not be counted, as a sentence. It never counts as 0."""
+    """Why a loss can not be counted, as a sentence. It never counts as 0.
+
+    ``remedy`` is what makes it one that can be counted and keeps the ceiling, where something is known that does.
+    """
 
     why: str
+    remedy: str | None = None
 
 
 LossOutcome = Counted | NotCounted
@@ -142,7 +172,7 @@ def count(key: LossKey) -> LossOutcome:
     try:
         return _sampled(key, key.mechanism) if isinstance(key.mechanism, Sampled) else _serialised(key, key.mechanism)
     except (ValueError, ArithmeticError) as error:  # Refused is one, too
-        return NotCounted(str(error))
+        return NotCounted(str(error), _remedy(key, to_fit=True))
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -152,16 +182,7 @@ def remembered(key: LossKey) -> LossOutcome:
 
 
 def _sampled(key: LossKey, job: Sampled) -> LossOutcome:
-    asked = Question(
-        records=job.records,
-        batch_size=job.batch_size,
-        epochs=Fraction(job.epochs),
-        noise_multiplier=job.noise,
-        epsilon=job.epsilon,
-        delta=key.delta,
-        rows_per_unit=job.rows,
-        trials=key.trials,
-    )
+    asked = _question(key, job)
     promised = solve(asked)
     noise = promised.noise_multiplier
     charged = promised
@@ -176,21 +197,30 @@ def _sampled(key: LossKey, job: Sampled) -> LossOutcome:
         steps=charged.steps,
     )
     _check(loss, key)
-    least = None if promised.within else _known(lambda: solve(replace(asked, noise_multiplier=None)).noise_multiplier)
+    remedy = None if promised.within else _remedy(key)
     if _fits(key, loss.curve):
-        return Counted(loss, least)
+        return Counted(loss, remedy)
 
-    def largest() -> float:
-        def fit(sigma: float) -> bool:
-            return _fits(key, curve_of(replace(charged, noise_multiplier=sigma).event, key.orders))
+    def fit(curve: Curve) -> bool:
+        return _fits(key, curve)
 
-        fitting = least_noise(fit, noise, HALVINGS)
-        if fitting is None:
-            return 0.0
-        event = replace(promised, noise_multiplier=fitting).event
-        return min(EPSILON_MAX, epsilon_for_people(event, key.delta))
+    above = noise if key.delta_bound is None else NOISE_MIN
+    largest = _largest(key, replace(asked, delta=key.delta_to_be), fit, above)
+    return Counted(loss, remedy, False, largest, _fewer(key, job, fit) if largest == 0 else None)
 
-    return Counted(loss, least, fits=False, largest=_known(largest))
+
+def _question(key: LossKey, job: Sampled) -> Question:
+    """What the job's own numbers come to, for those whom its promise is to hold for."""
+    return Question(
+        records=job.records,
+        batch_size=job.batch_size,
+        epochs=Fraction(job.epochs),
+        noise_multiplier=job.noise,
+        epsilon=job.epsilon,
+        delta=key.delta,
+        rows_per_unit=job.rows,
+        trials=key.trials,
+    )
 
 
 def largest_within(key: LossKey, fit: Callable[[Curve], bool]) -> float | None:
@@ -206,42 +236,89 @@ def largest_within(key: LossKey, fit: Callable[[Curve], bool]) -> float | None:
     job = key.mechanism
     if not isinstance(job, Sampled):
         return None
+    return _largest(key, replace(_question(key, job), delta=key.delta_to_be), fit, NOISE_MIN)
 
-    def at(sigma: float, rows: int) -> Event:
-        asked = Question(
-            records=job.records,
-            batch_size=job.batch_size,
-            epochs=Fraction(job.epochs),
-            noise_multiplier=sigma,
-            delta=key.delta,
-            rows_per_unit=rows,
-            trials=key.trials,
-        )
-        return solve(asked).event
+
+def _largest(key: LossKey, job: Question, fit: Callable[[Curve], bool], above: float) -> float | None:
+    """The same for a job of other numbers than the key's; less noise than ``above`` is known not to do."""
+    asked = replace(job, epsilon=None)
+
+    def charged(sigma: float) -> Curve:
+        return curve_of(solve(replace(asked, noise_multiplier=sigma, rows_per_unit=key.rows)).event, key.orders)
 
     def largest() -> float:
-        fitting = least_noise(lambda sigma: fit(curve_of(at(sigma, key.rows), key.orders)), halvings=HALVINGS)
-        return 0.0 if fitting is None else min(EPSILON_MAX, epsilon_for_people(at(fitting, job.rows), key.delta))
+        fitting = least_noise(lambda sigma: fit(charged(sigma)), above, HALVINGS)
+        if fitting is None or fitting > NOISE_WANTED_MAX:
+            return 0.0
+        found = min(EPSILON_MAX, solve(replace(asked, noise_multiplier=fitting)).epsilon)
+        # People type three digits of it. Close to the least ε that there is, no noise keeps what is rounded down.
+        least = solve(replace(asked, noise_multiplier=NOISE_WANTED_MAX)).epsilon
+        return found if least <= float(at_most(found)) else 0.0
 
-    return _known(largest)
+    return known(largest)
 
 
-def _known(find: Callable[[], float]) -> float | None:
-    """What is found, or None: a remedy without a number is better than none."""
-    try:
-        return find()
-    except ValueError:
-        return None
+def _fewer(key: LossKey, job: Sampled, fit: Callable[[Curve], bool]) -> str | None:
+    """How many epochs some noise makes fit, and the ε to ask for then, where none does with all of them."""
+    asked = replace(_question(key, job), delta=key.delta_to_be, epsilon=None, noise_multiplier=NOISE_PLAIN)
+
+    def plan(epochs: int, rows: int) -> Plan:
+        return solve(replace(asked, epochs=Fraction(epochs), rows_per_unit=rows))
+
+    def fewer() -> str | None:
+        epochs = most_epochs(
+            job.epochs, max(key.rows, job.rows), lambda n: fit(curve_of(plan(n, key.rows).event, key.orders))
+        )
+        if epochs is None:
+            return None
+        told = at_most(min(EPSILON_MAX, plan(epochs, job.rows).epsilon))
+        also = "" if job.noise is None else f" and {DERIVED}"
+        return f"set epochs to {epochs} or less and epsilon to {told}{also}"
+
+    return known(fewer)
+
+
+def _remedy(key: LossKey, *, to_fit: bool = False) -> str | None:
+    """What mends a loss that can not be counted, or does not keep the job's ceiling; ``to_fit`` an empty block, too."""
+    job = key.mechanism
+    limited = to_fit and key.limit is not None
+    if isinstance(job, Serialised):
+        fit = (lambda whole: _fits(key, curve_of(whole, key.orders))) if limited else None
+        mended = _event_job(key, job, key.delta_to_be)
+        return known(lambda: of_event(mended, job.epsilon, fit, _changes(key)))
+
+    def largest(mended: Question) -> float | None:
+        return _largest(key, mended, lambda curve: _fits(key, curve), NOISE_MIN)
+
+    quick = max(key.rows, job.rows) <= ROWS_AT_ONCE  # the rest is worth the time that it takes, a last number is not
+    asked = replace(_question(key, job), delta=key.delta_to_be)
+    return known(lambda: of_job(asked, largest if limited and quick else None, _changes(key)))
+
+
+def _changes(key: LossKey) -> tuple[str, ...]:
+    return () if key.delta_bound is None else (f"delta to {at_most(key.delta_bound)} or less",)
+
+
+def _event_job(key: LossKey, job: Serialised, delta: float) -> EventJob:
+    def whole(event: Event) -> Event:
+        if job.records is not None:
+            _check_batches(event, job.records)
+        return with_trials(for_groups(event, key.rows), key.trials)
+
+    return EventJob(job.text, job.records, key.rows, whole, lambda event: epsilon_for_people(event, delta))
 
 
 def _serialised(key: LossKey, job: Serialised) -> LossOutcome:
-    read = _read(job.text)
-    if job.records is not None:
-        _check_batches(read, job.records)
-    event = with_trials(for_groups(read, key.rows), key.trials)
-    loss = Loss(curve_of(event, key.orders), epsilon_for_people(event, key.delta), key.delta)
+    stated = _event_job(key, job, key.delta)
+    event = stated.whole(_read(job.text))
+    loss = Loss(curve_of(event, key.orders), stated.epsilon(event), key.delta)
     _check(loss, key)
-    return Counted(loss, fits=_fits(key, loss.curve))
+    remedy = _remedy(key) if job.epsilon is not None and loss.epsilon > job.epsilon else None
+    if _fits(key, loss.curve):
+        return Counted(loss, remedy)
+    mended = _event_job(key, job, key.delta_to_be)
+    fitting = for_block(mended, lambda wider: _fits(key, curve_of(wider, key.orders)))
+    return Counted(loss, remedy, fits=False, fitting=fitting)
 
 
 def _read(text: str) -> Event:

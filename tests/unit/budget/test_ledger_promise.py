@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -102,6 +103,20 @@ def test_the_capacity_is_that_of_the_filter() -> None:
 def test_a_budget_that_can_not_be_kept_is_refused(change: dict[str, Any], field: str) -> None:
     assert [error.path for error in budget_errors(spec(**change), 200_000)] == [field]
     assert budget_errors(spec(delta=1e-8), 200_000) == ()
+
+
+@pytest.mark.parametrize("units", [None, 7, 600_000, 123_456_789])
+@pytest.mark.parametrize("orders", [{}, {"orders": [1.5, 2]}, {"orders": [64]}])
+@pytest.mark.parametrize("numbers", [(1e-9, 1e-8), (0.02, 0.9), (10, 0.9), (1e-300, 1e-300), (1000, 1e-17)])
+def test_a_budget_with_the_numbers_of_the_remedies_can_be_kept(
+    units: int | None, orders: dict[str, Any], numbers: tuple[float, float]
+) -> None:
+    asked: dict[str, Any] = {"epsilon": numbers[0], "delta": numbers[1], **orders}
+    for error in budget_errors(spec(**asked), units):
+        told = re.findall(r"(epsilon|delta) to (\S+) or (?:more|less)", error.remedy)
+        assert told, error
+        asked |= {name: float(number) for name, number in told}
+    assert budget_errors(spec(**asked), units) == ()
 
 
 def test_a_budget_that_is_made_anew_with_more_does_not_get_more() -> None:

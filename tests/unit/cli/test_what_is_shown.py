@@ -79,7 +79,7 @@ def test_quiet_leaves_out_what_runs() -> None:
 @pytest.mark.parametrize(
     ("one", "code", "said"),
     [
-        (policy(), 0, "0 jobs; 1 policy looked at."),
+        (policy(), 0, "1 PrivacyPolicy; 0 jobs."),
         (policy(packs=[{"name": "eu-gpdr"}]), 3, "did you mean eu-gdpr?"),
         (policy(rules=[{"id": "residencyy", "action": "Warn"}]), 2, "did you mean residency?"),
         (policy(parameters={"nope.x": 1}), 2, "nope"),

@@ -168,7 +168,7 @@ def test_what_takes_too_long_is_stopped_and_says_what_to_do() -> None:
     forever = LossKey(Sampled(100_000, 100, 1, None, 100.0, 3000), 3000, 1, 1e-6, (2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
     outcome = Child(cpu_seconds=1).count(forever)
     assert isinstance(outcome, NotCounted)
-    assert "use fewer rows of each person" in outcome.why
+    assert "use fewer rows of each person" in str(outcome.remedy)
 
 
 def test_a_process_that_is_late_by_the_clock_says_nothing_about_the_loss() -> None:

@@ -145,8 +145,7 @@ def _bracket(epsilon: float, delta: float, make: Callable[[float], Event]) -> tu
     """Two noise multipliers, the second of which keeps ε; the first does not, unless both are the smallest there is."""
     high = 1.0
     while epsilon_for_people(make(high), delta) > epsilon:
-        high *= 2
-        if high > NOISE_WANTED_MAX:
+        if high == NOISE_WANTED_MAX:
             least = epsilon_of(FINE_ORDERS, (1e-12,) * len(FINE_ORDERS), delta)
             remedy = (
                 f"at this delta Rényi accounting shows no epsilon below {least:.2g}; allow a larger one"
@@ -157,6 +156,7 @@ def _bracket(epsilon: float, delta: float, make: Callable[[float], Event]) -> tu
                 f"no noise multiplier up to {NOISE_WANTED_MAX:g} keeps epsilon within {epsilon:g} at delta {delta:g}; "
                 f"{remedy}"
             )
+        high = min(high * 2, NOISE_WANTED_MAX)
     if high > 1:
         return high / 2, high
     while high > NOISE_MIN:

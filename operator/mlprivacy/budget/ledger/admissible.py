@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from mlprivacy.budget.ledger.identity import Claim, Conflict, Source, conflicts,
 from mlprivacy.budget.ledger.promise import budget_errors
 from mlprivacy.budget.ledger.registrations import Form, Registration
 
+_SOME_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _ONE_BUDGET = "the same people's data has one budget"
 
 
@@ -92,10 +94,38 @@ def budget_problems(
     found = list(_budget(name, spec, held, trusted=trusted))
     if before is None:
         if spec.approval is not None:
-            found.append(FieldError("spec.approval", "a budget is made without an approval; leave it out"))
+            found.append(FieldError("spec.approval", "a budget is made without an approval", remedy="leave it out"))
         return found
     standing = {error.message for error in _budget(name, before, held, trusted=trusted)}
     return [error for error in found if error.message not in standing]
+
+
+def budget_warnings(
+    spec: PrivacyBudgetSpec, held: Held, *, promised: tuple[float, float] | None = None, trusted: bool = True
+) -> list[FieldError]:
+    """What lets the budget be made and is worth a word: identities without data, a promise that waits for approval.
+
+    Args:
+        spec: as it would be.
+        held: what there is.
+        promised: ε and δ as they were; None for a new budget.
+        trusted: whoever asks may be told of other objects.
+    """
+    there = {holding.identity for holding in held.holdings}
+    found = [
+        FieldError(f"spec.identities[{index}]", f"no Dataset has the identity {identity} (yet)")
+        for index, identity in enumerate(spec.identities)
+        if trusted and identity not in there
+    ]
+    if promised is not None and (spec.epsilon > promised[0] or spec.delta > promised[1]) and spec.approval is None:
+        found.append(
+            FieldError(
+                "spec.epsilon",
+                "a larger promise holds once another person approves it, by setting spec.approval to its epsilon, "
+                "delta and noticeVersion; until then the one before stays",
+            )
+        )
+    return found
 
 
 def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) -> Iterator[FieldError]:
@@ -106,7 +136,8 @@ def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) ->
             which = f", {other.name}" if trusted else ""
             yield FieldError(
                 "spec.subjectDomain",
-                f"{domain} has a PrivacyBudget already{which}; add the identities there, or name another domain",
+                f"{domain} has a PrivacyBudget already{which}",
+                remedy="add the identities there, or name another domain",
             )
             break
     yield from _form(spec, held.forms.get(domain))
@@ -115,14 +146,19 @@ def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) ->
         try:
             cut.key_of(label)
         except BlockError as error:
-            yield FieldError(f"spec.retired[{index}]", str(error))
+            some = 0 if cut.buckets else cut.key_at(_SOME_DAY)
+            remedy = f"leave it out, or name a block as status of the budget calls it, such as {cut.label(some)}"
+            yield FieldError(f"spec.retired[{index}]", str(error), remedy=remedy)
     elsewhere = held.domains(but=name)
     for index, identity in enumerate(spec.identities):
         if elsewhere.get(identity, domain) != domain:
             where = f"the subject domain {elsewhere[identity]}" if trusted else "another subject domain"
             yield FieldError(
                 f"spec.identities[{index}]",
-                f"{identity} belongs to {where}, where what was spent on it is counted; leave it out here",
+                f"{identity} belongs to {where}, where what was spent on it is counted",
+                remedy="leave it out here"
+                if len(mine) > 1
+                else "leave this budget out, or list identities that have none",
             )
     yield from _overlapping(spec, held, elsewhere | dict.fromkeys(mine, domain), trusted=trusted)
 
@@ -132,12 +168,12 @@ def _form(spec: PrivacyBudgetSpec, form: Form | None) -> Iterator[FieldError]:
         return
     kept = f"what was spent in the ledger of {spec.subject_domain}"
     if spec.unit != form.unit:
-        yield FieldError("spec.unit", f"{kept} is counted for the unit {form.unit}; set it to that")
+        yield FieldError("spec.unit", f"{kept} is counted for the unit {form.unit}", remedy=f"set unit to {form.unit}")
     if Cut.of(spec.blocks) != form.cut:
         cut = form.cut
         sizes = (("period", cut.period), ("buckets", cut.buckets))
         said = [f"by {cut.by}", *(f"{what} {value}" for what, value in sizes if value is not None)]
-        yield FieldError("spec.blocks", f"{kept} is counted in blocks {', '.join(said)}; set them to that")
+        yield FieldError("spec.blocks", f"{kept} is counted in blocks {', '.join(said)}", remedy="set blocks to these")
 
 
 def _overlapping(
@@ -156,8 +192,8 @@ def _overlapping(
             whose = f"of {other.identity}, {_where(other)}" if trusted else "of others"
             yield FieldError(
                 f"spec.identities[{places[mine.identity]}]",
-                f"the source of {mine.identity} overlaps with that {whose}: {_ONE_BUDGET}. Have both identities in one "
-                "PrivacyBudget, or one of the datasets point elsewhere",
+                f"the source of {mine.identity} overlaps with that {whose}: {_ONE_BUDGET}",
+                remedy="have both identities in one PrivacyBudget, or one of the datasets point elsewhere",
             )
 
 
@@ -186,18 +222,24 @@ def dataset_problems(
     mine = Claim(spec.identity, source, domains.get(spec.identity))
     others = [holding for holding in held.holdings if (holding.namespace, holding.name) != (namespace, name)]
     near = set(_claims((other for other in others if other.namespace == namespace), domains))
-    sentences: dict[str, None] = {}
+    found: dict[FieldError, None] = {}
     for conflict in conflicts(mine, [*_claims(others, domains), *held.registered()]):
         shown = trusted and conflict.other in near
-        sentences[str(conflict) if shown else _to_a_stranger(conflict, trusted=trusted)] = None
-    return [FieldError("spec.source.uri", sentence) for sentence in sentences]
+        found[_shown(conflict) if shown else _to_a_stranger(conflict, trusted=trusted)] = None
+    return list(found)
 
 
-def _to_a_stranger(conflict: Conflict, *, trusted: bool) -> str:
+def _shown(conflict: Conflict) -> FieldError:
+    remedy = "add both identities to one PrivacyBudget, or point the dataset elsewhere"
+    return FieldError("spec.source.uri", str(conflict), remedy=remedy)
+
+
+def _to_a_stranger(conflict: Conflict, *, trusted: bool) -> FieldError:
     where = _where(conflict.other) if trusted else "of others"
-    return (
-        f"{conflict.mine.source} overlaps with data {where}: {_ONE_BUDGET}. Ask the privacy office to have both "
-        "identities in one PrivacyBudget, or point the dataset elsewhere"
+    return FieldError(
+        "spec.source.uri",
+        f"{conflict.mine.source} overlaps with data {where}: {_ONE_BUDGET}",
+        remedy="ask the privacy office to have both identities in one PrivacyBudget, or point the dataset elsewhere",
     )
 
 

@@ -209,8 +209,7 @@ class Conflict:
         where = f"the subject domain {self.other.domain}" if self.other.domain else "a dataset without a budget"
         return (
             f"{self.mine.source} overlaps with {self.other.source} of {self.other.identity}, in {where}: the same "
-            "people's "
-            "data has one budget. Add both identities to one PrivacyBudget, or point the dataset elsewhere"
+            "people's data has one budget"
         )
 
 

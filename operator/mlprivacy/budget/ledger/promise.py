@@ -14,6 +14,8 @@ from typing import Final
 from mlprivacy.api.base import FieldError
 from mlprivacy.api.names import ANNOTATION_APPROVED_BY, ANNOTATION_PROMISED_BY
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
+from mlprivacy.budget.accounting.rdp import EPSILON_MAX
+from mlprivacy.budget.figures import at_least, at_most, exact
 from mlprivacy.budget.ledger.blocks import Cut
 from mlprivacy.budget.ledger.checks import Terms
 from mlprivacy.budget.ledger.errors import Code, Refused
@@ -42,19 +44,33 @@ def _errors(spec: PrivacyBudgetSpec, units: int | None) -> Iterator[FieldError]:
     except ValueError as error:
         yield FieldError("spec.orders", str(error))
         return
-    if not any(capacity_units(orders, spec.epsilon, spec.delta)):
+    bound = 1.0 if units is None else 1 / (UNITS_PER_DELTA * units)
+    useless, large = not any(capacity_units(orders, spec.epsilon, spec.delta)), spec.delta > bound
+    delta = min(spec.delta, float(at_most(bound)))  # as it has to be
+    least = _larger_epsilon(spec, orders, delta) if useless or large else None
+    if useless:
         yield FieldError(
             "spec.epsilon",
-            f"{spec.epsilon:g} is too little for a delta of {spec.delta:g}: no order of the budget is of use. Raise "
-            "epsilon, "
-            "or add larger orders",
+            f"{exact(spec.epsilon)} is too little for a delta of {exact(spec.delta)}: no order of the budget is of use",
+            remedy=f"set {least}, or add larger orders" if least else "add larger orders",
         )
-    if units is not None and spec.delta > 1 / (UNITS_PER_DELTA * units):
+    if large and units is not None:
         yield FieldError(
             "spec.delta",
-            f"{spec.delta:g} is more than 1/({UNITS_PER_DELTA} N) for N = {units:,}; set it to "
-            f"{1 / (UNITS_PER_DELTA * units):.2g} or less",
+            f"{exact(spec.delta)} is more than 1/({UNITS_PER_DELTA} N) for N = {units:,}",
+            remedy=f"set delta to {exact(delta)} or less{f' and {least}' if least else ''}",
         )
+
+
+def _larger_epsilon(spec: PrivacyBudgetSpec, orders: tuple[float, ...], delta: float) -> str | None:
+    """The least ε at which some order is of use with this δ, where the budget's is smaller; three digits of it."""
+    low, high = float(spec.epsilon), EPSILON_MAX
+    if any(capacity_units(orders, low, delta)) or not any(capacity_units(orders, high, delta)):
+        return None
+    while high - low > high * 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if any(capacity_units(orders, middle, delta)) else (middle, high)
+    return f"epsilon to {at_least(high)} or more"
 
 
 def terms_of(spec: PrivacyBudgetSpec) -> Terms:

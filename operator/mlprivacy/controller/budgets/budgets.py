@@ -155,7 +155,7 @@ class Budgets:
         if desk.state.promise is None:
             return said
         units = max(self._registrations.units(spec.identities), default=None)
-        said = said or next((f"{error.path}: {error.message}" for error in budget_errors(spec, units)), None)
+        said = said or next((f"{error.path}: {error.sentence}" for error in budget_errors(spec, units)), None)
         try:
             later = [*self._due(desk.state, raw, spec), *_retired(desk.state, spec)]
             if later:

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 
 from mlprivacy.api.privacy_budget import PrivacyBudgetSpec
 from mlprivacy.api.reasons import Reason
+from mlprivacy.budget.figures import at_most, exact
 from mlprivacy.budget.ledger.blocks import BlockError, Cut
 from mlprivacy.budget.ledger.promise import budget_errors
 from mlprivacy.policy import assurance
 from mlprivacy.policy.case import Case
 from mlprivacy.policy.charging import Account, Use, delta_bound, digest_of, images
 from mlprivacy.policy.durations import later
-from mlprivacy.policy.figures import at_most, exact
 from mlprivacy.policy.loss import LOOK_AGAIN, Counted, NotCounted
+from mlprivacy.policy.mending import DERIVED
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule
 
@@ -64,7 +65,7 @@ def _terms(case: Case, account: Account, spec: PrivacyBudgetSpec) -> Iterator[Ra
             account,
             account.uses[0].dataset.path,
             f"{whose} can not be kept: its {error.path}: {error.message}",
-            "ask the privacy office to make it right",
+            f"ask the privacy office to {error.remedy or 'make it right'}",
             private=account.uses[0].dataset.foreign,
         )
     if spec.quotas and all(quota.namespace != case.namespace for quota in spec.quotas):
@@ -174,7 +175,9 @@ def _loss(case: Case, account: Account, spec: PrivacyBudgetSpec) -> Iterator[Rai
             boundary=True,  # in no mode it runs before it is known what it takes: a moment's wait, a taint for good
         )
     elif isinstance(found, NotCounted):
-        yield _breach(account, path, f"what the job takes of {name} can not be counted: {found.why}", _OUTSIDE)
+        mended = f"{found.remedy}; or {_OUTSIDE}" if found.remedy else _OUTSIDE
+        message = f"what the job takes of {name} can not be counted: {found.why}"
+        yield _breach(account, path, message, mended, private=any(use.dataset.foreign for use in account.uses))
     else:
         yield from _room(case, account, spec, found)
 
@@ -211,21 +214,30 @@ def _room(case: Case, account: Account, spec: PrivacyBudgetSpec, found: Counted)
             path,
             f"the job takes epsilon {at_most(found.loss.epsilon)}, which is more than {whole} of {name} holds "
             f"(epsilon {exact(spec.epsilon)}, delta {exact(spec.delta)})",
-            _smaller(case, found.largest),
+            _smaller(case, account, found.largest, found.fitting),
         )
     elif room is not None and room.never is not None:
-        yield _breach(account, path, room.never, room.remedy or _smaller(case, room.largest))
+        yield _breach(account, path, room.never, room.remedy or _smaller(case, account, room.largest, None))
 
 
-def _smaller(case: Case, largest: float | None) -> str:
-    """What a job that is too large can do, with the largest epsilon where it is known."""
-    given = case.training.privacy is not None and case.training.privacy.noise_multiplier is not None
-    also = " and leave noiseMultiplier out" if given else ""
+def _smaller(case: Case, account: Account, largest: float | None, fitting: str | None) -> str:
+    """What a job that is too large can do, with numbers where they are known."""
+    privacy = case.training.privacy
+    also = f" and {DERIVED}" if privacy is not None and privacy.noise_multiplier is not None else ""
+    if privacy is not None and privacy.event is not None:
+        return fitting or "give the event more noise, or fewer steps: what epsilon the job declares does not matter"
     if largest is None:
         return f"set a smaller epsilon{also}, or use fewer records of each person, smaller batches or fewer epochs"
     if largest <= 0:
-        return "use fewer records of each person, smaller batches or fewer epochs: as it is, no epsilon can be granted"
-    return f"set epsilon to {at_most(largest)} or less{also}"
+        ask = f"ask the privacy office whether more of {account.domain} can be given"
+        less = fitting or f"use fewer records of each person, smaller batches or fewer epochs, or {ask}"
+        return f"{less}: as it is, no epsilon can be granted"
+    bound = account.key.delta_bound if account.key is not None else None
+    if bound is None:
+        return f"set epsilon to {at_most(largest)} or less{also}"
+    delta = f"set delta to {at_most(bound)} or less"  # with which more of epsilon fits
+    enough = not also and privacy is not None and (privacy.epsilon or largest) <= largest
+    return delta if enough else f"{delta} and epsilon to {at_most(largest)} or less{also}"
 
 
 RULE = Rule(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlprivacy.api.training_job import Privacy
+from mlprivacy.budget.figures import at_least, exact
 from mlprivacy.policy.case import Case
+from mlprivacy.policy.charging import units_of
 from mlprivacy.policy.durations import later
-from mlprivacy.policy.figures import at_least, exact
 from mlprivacy.policy.loss import LOOK_AGAIN, Counted, NotCounted
+from mlprivacy.policy.mending import DERIVED
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule, breach, missing
 
 NOT_YET = "is not counted yet, since that takes longer than there was time for"
+ANOTHER = "use fewer records of each person, smaller batches or fewer epochs"
 
 
 def check(case: Case) -> Iterator[Raised | Obligation]:
@@ -24,50 +28,57 @@ def check(case: Case) -> Iterator[Raised | Obligation]:
     if privacy is None:
         return
     foreign = any(dataset.foreign for dataset in case.datasets)
+    found = None if accounts.promise is None else case.facts.losses.get(accounts.promise)
     if accounts.records is not None and privacy.mechanism == "DPSGD" and (privacy.batch_size or 0) > accounts.records:
+        told = found.remedy if isinstance(found, NotCounted) else None
         yield breach(
             "spec.privacy.batchSize",
             f"{privacy.batch_size} is more than the {accounts.records} units that the data is known to hold at least, "
             "so that the sampling rate would be above 1",
-            f"set batchSize to {accounts.records} or less",
+            f"{told or _smaller(accounts.records, privacy)}; or, if the data holds more, {_more_units(case)}",
             private=foreign,
         )
         return
     if accounts.promise is None:
         return
     path = "spec.privacy.event" if privacy.mechanism == "Event" else "spec.privacy"
-    found = case.facts.losses.get(accounts.promise)
     if found is None:
         case.expires(later(case.facts.now, LOOK_AGAIN))
         yield missing(path, f"what the mechanism costs {NOT_YET}", "wait; it is tried again by itself")
     elif isinstance(found, NotCounted):
-        yield breach(path, f"what the mechanism costs can not be counted: {found.why}", "change the mechanism")
+        message = f"what the mechanism costs can not be counted: {found.why}"
+        yield breach(path, message, found.remedy or ANOTHER, private=foreign)
     elif privacy.epsilon is not None and found.loss.epsilon > privacy.epsilon:
         yield _too_much(found, privacy.epsilon, event=privacy.mechanism == "Event", private=foreign)
+
+
+def _smaller(records: int, privacy: Privacy) -> str:
+    """The batch that the data holds. What noise keeps the ceiling with it is left to be derived."""
+    return f"set batchSize to {records} or less{f' and {DERIVED}' if privacy.noise_multiplier is not None else ''}"
+
+
+def _more_units(case: Case) -> str:
+    """Who can say that the data holds more units: the job itself, if it claimed fewer than the data's owner."""
+    fewest = min(case.datasets, key=units_of)
+    known = fewest.spec.subjects.at_least
+    if units_of(fewest) < known:
+        return f"raise {fewest.path}.unitsAtLeast, at most to the {known} that its owner promises"
+    return f"ask the data owner of {fewest.ref} to raise spec.subjects.atLeast of the Dataset"
 
 
 def _too_much(found: Counted, declared: float, *, event: bool, private: bool) -> Raised:
     computed = f"{at_least(found.loss.epsilon)} at a delta of {exact(found.loss.delta)}"
     if event:
-        return breach(
-            "spec.privacy.event",
-            f"the event comes to an epsilon of {computed}, more than the {exact(declared)} that the job declares",
-            f"set epsilon to {at_least(found.loss.epsilon)}, or change the event",
-            private=private,
+        path = "spec.privacy.event"
+        said = f"the event comes to an epsilon of {computed}, more than the {exact(declared)} that the job declares"
+    else:
+        path = "spec.privacy.noiseMultiplier"
+        said = (
+            f"with the sampling rate {found.loss.sampling_rate:.3g}, {found.loss.steps} steps and the noise multiplier "
+            f"{exact(found.loss.noise_multiplier or 0)} epsilon is {computed}, more than the {exact(declared)} that "
+            "the job declares"
         )
-    noise = (
-        f"set noiseMultiplier to {exact(found.least_noise)} or more"
-        if found.least_noise is not None
-        else "give more noise"
-    )
-    return breach(
-        "spec.privacy.noiseMultiplier",
-        f"with the sampling rate {found.loss.sampling_rate:.3g}, {found.loss.steps} steps and the noise multiplier "
-        f"{exact(found.loss.noise_multiplier or 0)} epsilon is {computed}, more than the {exact(declared)} that the "
-        "job declares",
-        f"{noise}, or leave it out so that it is derived from epsilon",
-        private=private,
-    )
+    return breach(path, said, found.remedy or ANOTHER, private=private)
 
 
 RULE = Rule(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlprivacy.budget.figures import at_most, exact
 from mlprivacy.policy.case import Case, ClassUse
-from mlprivacy.policy.figures import at_most, exact
 from mlprivacy.policy.model import Action, Obligation
 from mlprivacy.policy.rule import Raised, Rule, breach, missing
 

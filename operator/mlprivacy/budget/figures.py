@@ -22,6 +22,6 @@ def at_least(bound: float) -> str:
 
 def _within(bound: float, rounding: str) -> str:
     near = float(f"{bound:.3g}")
-    if near == bound or (near < bound) == (rounding == ROUND_FLOOR):
-        return f"{bound:.3g}"
-    return f"{float(Context(prec=3, rounding=rounding).create_decimal(Decimal(bound))):.3g}"
+    if near != bound and (near < bound) != (rounding == ROUND_FLOOR):
+        near = float(Context(prec=3, rounding=rounding).create_decimal(Decimal(bound)))
+    return f"{near:.0f}" if 1000 <= near < 1_000_000 else f"{near:.3g}"
