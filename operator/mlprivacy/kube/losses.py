@@ -14,13 +14,13 @@ from mlprivacy.kube import metrics
 from mlprivacy.kube.counting import Child
 from mlprivacy.policy.engine import losses_asked
 from mlprivacy.policy.facts import Facts
-from mlprivacy.policy.loss import LossKey, LossOutcome, count, takes_long
+from mlprivacy.policy.loss import Lane, LossKey, LossOutcome, count, lane_of
 
 logger = logging.getLogger(__name__)
 REMEMBERED: Final = 4096  # losses
 ASKERS: Final = 4096  # jobs that are told when their loss is counted; others are looked at again a minute later
 WAITING: Final = 64  # that are being counted or wait for it, in each lane; beyond, a job holds and is looked at again
-WAITING_EACH: Final = {False: 16, True: 4}  # the same for one namespace, by whether it takes long
+WAITING_EACH: Final[dict[Lane, int]] = {"quick": 16, "usual": 16, "long": 4}  # the same for one namespace
 SECONDS: Final = 10.0  # that a job waits for its losses where nobody has a deadline
 MOMENT: Final = 0.2  # seconds that a worker waits for a loss that is quickly counted
 
@@ -106,10 +106,11 @@ def _here(key: LossKey) -> LossOutcome:
 class LossCounter:
     """Counts losses beside the event loop, and remembers them. For one event loop; not thread-safe.
 
-    A thread for those that take a second at most and a process for those that may take minutes, so that nobody's odd
-    numbers hold up usual jobs. In both, namespaces take turns and have a few places each. The same loss is counted
-    once, however many ask for it meanwhile, and what was begun is finished and remembered although nobody waits for it
-    any more, so that the next look finds it; only what waits for jobs that are all gone or changed is dropped.
+    A thread for those that take a moment, one for those that take a few seconds, and a process for those that may take
+    minutes, so that nobody's odd numbers hold up usual jobs. In each, namespaces take turns and have a few places. The
+    same loss is counted once, however many ask for it meanwhile, and what was begun is finished and remembered although
+    nobody waits for it any more, so that the next look finds it; only what waits for jobs that are all gone or changed
+    is dropped.
     """
 
     def __init__(self, *, remembered: int = REMEMBERED, waiting: int = WAITING, long: Count | None = None) -> None:
@@ -120,9 +121,10 @@ class LossCounter:
         self._here: set[Asker] = set()  # that wait at this moment, and need not be told
         self._told: list[Callable[[Asker], None]] = []
         self._child = Child()
-        self._lanes = {
-            False: _Lane("quick", _here, self._counted),
-            True: _Lane("long", long or self._child.count, self._counted),
+        self._lanes: dict[Lane, _Lane] = {
+            "quick": _Lane("quick", _here, self._counted),
+            "usual": _Lane("usual", _here, self._counted),
+            "long": _Lane("long", long or self._child.count, self._counted),
         }
 
     def on_counted(self, callback: Callable[[Asker], None]) -> None:
@@ -152,7 +154,7 @@ class LossCounter:
         """
         found = self.known(keys)
         begun = {key: self._begin(key, namespace) for key in keys if key not in found}
-        waited = [done for key, done in begun.items() if done is not None and not (asker and takes_long(key))]
+        waited = [done for key, done in begun.items() if done is not None and not (asker and lane_of(key) == "long")]
         left = deadline - asyncio.get_running_loop().time()
         if waited and left > 0:
             if asker is not None:
@@ -177,14 +179,14 @@ class LossCounter:
             self._asks.popitem(last=False)
         for key in before - missing:
             if not any(key in keys for keys in self._asks.values()):
-                self._lanes[takes_long(key)].drop(key)
+                self._lanes[lane_of(key)].drop(key)
 
     def _begin(self, key: LossKey, namespace: str) -> asyncio.Future[None] | None:
-        long = takes_long(key)
-        lane = self._lanes[long]
+        which = lane_of(key)
+        lane = self._lanes[which]
         if (found := lane.begun.get(key)) is not None:
             return found
-        if lane.closed or len(lane.begun) >= self._waiting or lane.of(namespace) >= WAITING_EACH[long]:
+        if lane.closed or len(lane.begun) >= self._waiting or lane.of(namespace) >= WAITING_EACH[which]:
             return None
         return lane.add(namespace, key)
 
@@ -205,11 +207,11 @@ class LossCounter:
 
     def _without_place(self, namespace: str, done: LossKey) -> Asker | None:
         """Who waits for longest of those that had no place when they asked, now that one is free."""
-        long = takes_long(done)
-        begun = self._lanes[long].begun
+        which = lane_of(done)
+        begun = self._lanes[which].begun
         for asker, keys in self._asks.items():
             mine = asker[1] == namespace and done not in keys
-            if mine and any(key not in begun and takes_long(key) == long for key in keys):
+            if mine and any(key not in begun and lane_of(key) == which for key in keys):
                 return asker
         return None
 

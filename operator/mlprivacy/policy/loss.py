@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from mlprivacy.budget.accounting.events import (
     NOISE_MIN,
@@ -48,6 +48,8 @@ from mlprivacy.policy.mending import (
     of_job,
 )
 
+Lane = Literal["quick", "usual", "long"]
+"""By how long counting may take; see `lane_of`."""
 NOISE_PLAIN: Final = 1e4  # with which the most epochs are looked for: well within what may be derived
 REMEMBERED: Final = 4096
 ROUNDING: Final = 1e-9  # of a rate that was written as 1/N
@@ -128,9 +130,17 @@ class LossKey:
         return self.delta if self.delta_bound is None else float(at_most(self.delta_bound))
 
 
-def takes_long(key: LossKey) -> bool:
-    """Whether counting may take many seconds: many rows of a person, or an event, which may hold anything."""
-    return not isinstance(key.mechanism, Sampled) or max(key.rows, key.mechanism.rows) > ROWS_AT_ONCE
+def lane_of(key: LossKey) -> Lane:
+    """How long counting may take: a fraction of a second, a few seconds, or minutes.
+
+    Many rows of a person, trials of several rows, and an event, which may hold anything, take long.
+    """
+    if not isinstance(key.mechanism, Sampled):
+        return "long"
+    rows = max(key.rows, key.mechanism.rows)
+    if rows == 1 and key.trials == 1:
+        return "quick"
+    return "usual" if rows == 1 or (rows <= ROWS_AT_ONCE and key.trials == 1) else "long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ LossOutcome = Counted | NotCounted
 
 
 def count(key: LossKey) -> LossOutcome:
-    """The loss of these numbers. Never raises on them; takes from milliseconds to minutes (`takes_long`)."""
+    """The loss of these numbers. Never raises on them; takes from milliseconds to minutes (`lane_of`)."""
     try:
         return _sampled(key, key.mechanism) if isinstance(key.mechanism, Sampled) else _serialised(key, key.mechanism)
     except (ValueError, ArithmeticError) as error:  # Refused is one, too

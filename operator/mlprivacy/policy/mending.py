@@ -22,7 +22,7 @@ from mlprivacy.budget.left import least_noise
 from mlprivacy.budget.planner import Question, solve
 
 HALVINGS: Final = 20  # of the search for the least noise that fits: to a part in 50,000 of it
-ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a second
+ROWS_AT_ONCE: Final = 32  # of a person, up to which a loss is counted in a few seconds
 DERIVED: Final = "leave noiseMultiplier out so that it is derived from epsilon"
 _NOISES: Final = ("noise_multiplier", "standard_deviation")
 _FORMS: Final = "a form that is accounted (PoissonSampledDpEvent, GaussianDpEvent, LaplaceDpEvent and others), such as"

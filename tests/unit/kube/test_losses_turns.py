@@ -10,7 +10,7 @@ from tests.unit.kube.test_losses import FACTS, JOB, Slow, key
 
 from mlprivacy.kube.counting import Child, NoAnswer
 from mlprivacy.kube.losses import WAITING_EACH, LossCounter, asker_of, with_losses
-from mlprivacy.policy.loss import LossKey, LossOutcome, NotCounted, Sampled, Serialised, count, takes_long
+from mlprivacy.policy.loss import LossKey, LossOutcome, NotCounted, Sampled, Serialised, count, lane_of
 
 ME = asker_of(JOB)
 
@@ -18,6 +18,15 @@ ME = asker_of(JOB)
 def long_key(number: int) -> LossKey:
     """A loss that takes long; each number another."""
     return LossKey(Sampled(1000 + number, 10, 1, 5.0, 100.0, 1000), 1000, 1, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "trials", "lane"),
+    [(1, 1, "quick"), (1, 1000, "usual"), (32, 1, "usual"), (2, 2, "long"), (33, 1, "long")],
+)
+def test_numbers_that_take_seconds_wait_apart_from_those_that_take_a_moment(rows: int, trials: int, lane: str) -> None:
+    """Four loops of dry-runs with 32 rows and 1000 trials once held the usual jobs of other namespaces."""
+    assert lane_of(LossKey(Sampled(200_000, 512, 5, None, 9.0, rows), rows, trials, 5e-8)) == lane
 
 
 @pytest.fixture
@@ -65,10 +74,10 @@ async def test_namespaces_take_turns(slow: Slow) -> None:
     await counter.count((long_key(100),), past(), "other")
     slow.go.set()
     assert set(await counter.count((long_key(100),), later(), "other")) == {long_key(100)}
-    await until(lambda: len(slow.asked) == 1 + WAITING_EACH[True])
+    await until(lambda: len(slow.asked) == 1 + WAITING_EACH["long"])
     assert slow.asked[:2] == [long_key(0), long_key(100)]  # what ran already, then the other's
     await asyncio.sleep(0.1)
-    assert len(slow.asked) == 1 + WAITING_EACH[True]  # a namespace has a few places, and the rest is asked for anew
+    assert len(slow.asked) == 1 + WAITING_EACH["long"]  # a namespace has a few places, and the rest is asked for anew
 
 
 async def test_who_waited_is_told_and_who_had_no_place_is_told_when_one_is_free(slow: Slow) -> None:
@@ -160,7 +169,7 @@ async def test_nothing_is_begun_after_the_end(slow: Slow) -> None:
 
 @pytest.mark.parametrize("asked", [long_key(1), LossKey(Serialised("{}"), 1, 1, 1e-6)])
 def test_a_process_counts_the_same(asked: LossKey) -> None:
-    assert takes_long(asked)
+    assert lane_of(asked) == "long"
     assert Child().count(asked) == count(asked)
 
 

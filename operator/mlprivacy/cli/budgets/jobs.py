@@ -19,7 +19,7 @@ from mlprivacy.cli.budgets import room
 from mlprivacy.cli.budgets.model import Budget, JobUse, Use, named
 from mlprivacy.cli.errors import CliError
 from mlprivacy.policy.charge import Selection
-from mlprivacy.policy.loss import ROWS_AT_ONCE
+from mlprivacy.policy.mending import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from mlprivacy.cli.budgets.entries import Ledgers

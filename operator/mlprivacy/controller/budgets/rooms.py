@@ -19,7 +19,7 @@ from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.units import to_units
 from mlprivacy.budget.ledger.usage import Matrix
 from mlprivacy.policy.charge import Charge, Room
-from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, largest_within, takes_long
+from mlprivacy.policy.loss import Counted, LossKey, LossOutcome, lane_of, largest_within
 
 REMEMBERED: Final = 256  # answers
 WAITING: Final = 16  # that are being looked for
@@ -66,7 +66,7 @@ async def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutco
     No worker waits longer for a number that only helps; the next look finds it remembered.
     """
     key = next((k for k, found in losses.items() if isinstance(found, Counted) and found.loss is charge.loss), None)
-    if key is None or takes_long(key):
+    if key is None or lane_of(key) == "long":
         return Room(never=lack.never)
     asked = key, lack.committed.tobytes(), lack.capacity.tobytes()
     future = _begun.get(asked)
