@@ -111,9 +111,9 @@ def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) ->
             break
     yield from _form(spec, held.forms.get(domain))
     cut = Cut.of(spec.blocks)
-    for index, label in enumerate(spec.retired):
+    for index, blocks in enumerate(spec.retired):
         try:
-            cut.key_of(label)
+            cut.span_of(blocks)
         except BlockError as error:
             yield FieldError(f"spec.retired[{index}]", str(error))
     elsewhere = held.domains(but=name)
