@@ -193,7 +193,7 @@ class Cut:
             )
         if self.buckets is not None and high >= self.buckets:
             raise BlockError(
-                f"{self.label(high)} is none of the {self.buckets} buckets, which begin with {self.label(0)}"
+                f"{self.label(high)} is none: the last is {self.label(self.buckets - 1)}"
             )
         return Range(low, high)
 

@@ -53,8 +53,7 @@ def _facts(row: Row) -> Iterator[str]:
         held = int(budget.status["reservations"])
         yield from _fact("held", f"{held} reservation{'' if held == 1 else 's'} by jobs that start or run")
     if row.waiting_text is not None:
-        waits = "1 job, of all namespaces" if row.waiting_text == "1" else f"{row.waiting_text} jobs, of all namespaces"
-        yield from _fact("waiting", waits)
+        yield from _fact("waiting", f"{row.waiting_text} job{'' if row.waiting == 1 else 's'}, of all namespaces")
     yield from _fact("ledger", _ledger(row))
 
 

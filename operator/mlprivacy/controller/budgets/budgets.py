@@ -10,15 +10,14 @@ from typing import Any, Final
 from mlprivacy.api.base import Parsed
 from mlprivacy.api.privacy_budget import KIND, PrivacyBudgetSpec
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.budget.ledger.blocks import BlockError, Ranges
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.promise import Next, budget_errors, next_promise
-from mlprivacy.budget.ledger.reach import blocks_due, to_retire
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
-from mlprivacy.budget.ledger.transitions import Open, Retire, Transition
+from mlprivacy.budget.ledger.transitions import Retire, Transition
 from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.budgets import metrics
+from mlprivacy.controller.budgets.blocks import block_steps
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gauges import observe
@@ -157,7 +156,7 @@ class Budgets:
             return said
         units = max(self._registrations.units(spec.identities), default=None)
         said = said or next((f"{error.path}: {error.message}" for error in budget_errors(spec, units)), None)
-        later, wrong = self._blocks(desk.state, raw, spec)
+        later, wrong = block_steps(desk.state, spec, _time(raw), self._now())
         said = said or wrong
         try:
             for start in range(0, len(later), AT_ONCE):
@@ -177,28 +176,6 @@ class Budgets:
                 sources = state.identities.get(one.identity)
                 if sources is None or (one.source is not None and one.source not in sources):
                     yield one
-
-    def _blocks(self, state: State, raw: Object, spec: PrivacyBudgetSpec) -> tuple[list[Transition], str | None]:
-        """The blocks to open and to retire now, and what is wrong with one of them; the others are not held up."""
-        if state.promise is None:
-            return [], None
-        cut, now = state.promise.cut, self._now()
-        opening: Ranges = ()
-        wrong: list[str] = []
-        since = parse_time(f"{spec.blocks.since}T00:00:00Z") if spec.blocks.since else min(now, _time(raw))
-        try:
-            opening = blocks_due(state, cut, since, now) or ()
-        except BlockError as error:
-            wrong.append(str(error))
-        spans = []
-        for index, blocks in enumerate(spec.retired):
-            try:
-                spans.append(cut.span_of(blocks))
-            except BlockError as error:
-                wrong.append(f"spec.retired[{index}]: {error}")
-        steps: list[Transition] = [Open(opening)] if opening else []
-        steps += [Retire(ranges, "Owner") for ranges in to_retire(state, spans, opening)]
-        return steps, next(iter(wrong), None)
 
     def _say(self, raw: Object, state: State) -> None:
         """Say of each new use outside accounting. Those of before are in the status already."""
