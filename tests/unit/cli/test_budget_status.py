@@ -270,6 +270,23 @@ def test_every_way_that_a_job_stands_has_its_word(
     assert (body["waits"] is not None) == (word == "REFUSED")
 
 
+@pytest.mark.parametrize(
+    ("reason", "others", "word"),
+    [
+        ("WaitingForBudget", [condition("Suspended", "True", "SuspendRequested")], "NOT HELD"),
+        ("WaitingForBudget", [condition("Accepted", "False", "Refused")], "NOT HELD"),
+        ("WaitingForBudget", [condition("Accepted", "True", "Allowed")], "WAITS"),
+        ("LedgerUnavailable", [], "WAITS"),
+    ],
+)
+def test_a_job_of_which_nothing_is_said_yet_waits_only_where_it_may_run(
+    run: Any, reason: str, others: Any, word: str
+) -> None:
+    reserved = condition("BudgetReserved", "False", reason, "nothing is reserved")
+    one = change(using_job(), "status", {"conditions": [reserved, *others]})
+    assert run("--job", "diagnosis", objects=[one])[0].output.startswith(f"{word}  TrainingJob")
+
+
 def test_a_job_without_budgets_and_a_job_that_is_not_there(run: Any) -> None:
     free = change(using_job(), "status", {"conditions": [condition("BudgetReserved", "True", "NoBudgetNeeded")]})
     assert "NO BUDGET" in run("--job", "diagnosis", objects=[free])[0].output

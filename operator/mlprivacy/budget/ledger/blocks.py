@@ -192,9 +192,7 @@ class Cut:
                 f"{text!r} is no range: {self.label(high)} comes before {self.label(low)}; write the earlier one first"
             )
         if self.buckets is not None and high >= self.buckets:
-            raise BlockError(
-                f"{self.label(high)} is none: the last is {self.label(self.buckets - 1)}"
-            )
+            raise BlockError(f"{self.label(high)} is none: the last is {self.label(self.buckets - 1)}")
         return Range(low, high)
 
     def name(self, span: Range) -> str:

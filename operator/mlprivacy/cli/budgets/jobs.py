@@ -111,7 +111,9 @@ def _headline(job: JobUse) -> tuple[str, str]:
     """The word that matters most: what people have to do something about comes first."""
     found = {use.standing for use in job.uses}
     if not found:
-        return ("WAITS", "yellow") if job.waits is not None else ("NO BUDGET", "green")
+        reserved = job.conditions.get("BudgetReserved")
+        needs = reserved is not None and reserved.status != "True"
+        return ("WAITS", "yellow") if job.waits is not None else ("NOT HELD" if needs else "NO BUDGET", "green")
     word = next(word for word in _COLOURS if word in found)
     return word, _COLOURS[word]
 

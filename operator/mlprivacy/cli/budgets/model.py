@@ -256,10 +256,12 @@ class JobUse:
     def waits(self) -> Condition | None:
         """The condition BudgetReserved of a job that waits, or will never be granted; None for any other.
 
-        It is not True of a job that ended, that was stopped or that runs outside accounting either.
+        It is not True of a job that ended, that may not run or was stopped, or that runs outside accounting either.
         """
-        found = self.conditions.get("BudgetReserved")
+        found, accepted, stopped = (self.conditions.get(kind) for kind in ("BudgetReserved", "Accepted", "Suspended"))
         if found is None or found.status == "True" or self.ended or found.reason == "OutsideAccounting":
+            return None
+        if (accepted is not None and accepted.status != "True") or (stopped is not None and stopped.status == "True"):
             return None
         idle = self.uses and all(use.standing not in ("WAITS", "REFUSED") for use in self.uses)
         return None if idle else found
