@@ -24,7 +24,9 @@ from mlprivacy.api.privacy_budget_status import PrivacyBudgetStatus
 SubjectDomain = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Epsilon = Annotated[Number, Field(gt=0, le=1000)]
 Delta = Annotated[Number, Field(gt=0, lt=1)]
-BlockLabel = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9A-Za-z][0-9A-Za-z -]*$")]
+_LABEL = r"[0-9A-Za-z][0-9A-Za-z -]*"
+BlockLabel = Annotated[str, Field(min_length=1, max_length=32, pattern=rf"^{_LABEL}$")]
+BlockSpan = Annotated[str, Field(min_length=1, max_length=66, pattern=rf"^{_LABEL}(\.\.{_LABEL})?$")]
 ImageDigest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Neighbours = Literal["AddOrRemoveOne"]
 Partition = Literal["Subject", "SubjectCohort", "IngestionTime"]
@@ -346,12 +348,13 @@ class PrivacyBudgetSpec(ApiModel):
     ]
 
     retired: Annotated[
-        tuple[BlockLabel, ...],
+        tuple[BlockSpan, ...],
         Field(
             default=(),
             max_length=256,
-            description="retired are blocks, as status calls them (2026-W10, bucket 7), that take no job any more. "
-            "Some can be added and none removed.",
+            description="retired are blocks, as status calls them (2026-W10, bucket 7), or ranges of them "
+            "(2025-W01..2025-W26, both included), that take no job any more. Those that are not open yet are retired "
+            "when they open. Some can be added and none removed.",
         ),
         UNIQUE,
         Rule(

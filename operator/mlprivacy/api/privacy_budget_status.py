@@ -97,6 +97,14 @@ class PrivacyBudgetStatus(BasicStatus):
         ),
     ]
     blocks: Annotated[Counts | None, Field(default=None, description="blocks counted by their state.")]
+    first_block: Annotated[
+        str | None,
+        Field(default=None, max_length=32, description="firstBlock that there is; it also holds all that is older."),
+    ]
+    last_block: Annotated[
+        str | None,
+        Field(default=None, max_length=32, description="lastBlock that there is by now; all between were opened too."),
+    ]
     used_percent: Annotated[
         Number | None, Field(default=None, ge=0, description="usedPercent of the fullest block that is not retired.")
     ]
@@ -120,4 +128,8 @@ class PrivacyBudgetStatus(BasicStatus):
     ]
     reservations: Annotated[
         Integer | None, Field(default=None, ge=0, description="reservations that running or starting jobs hold.")
+    ]
+    waiting: Annotated[
+        Integer | None,
+        Field(default=None, ge=0, description="waiting is the number of jobs, of all namespaces, that wait for it."),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mlprivacy.cli.access import Access, access_options
+from mlprivacy.cli.confirm import confirmed
 from mlprivacy.cli.errors import CliError
 
 
@@ -20,7 +21,8 @@ def command(name: str, yes: bool, access: Access) -> None:
 
     The approval names the uid and the generation of what is shown. If the exception was changed or made anew meanwhile,
     the API server refuses the approval; look at it again. Needs the verb approve on policyexceptions.mlprivacy.dev, and
-    another person than the one who asked. Exit code 1 when the answer is no.
+    another person than the one who asked. Exit code 1 when the answer is no, 2 where
+    there is no terminal to ask on and no --yes.
     """
     from mlprivacy.cli import approving, cluster  # noqa: PLC0415 - a quick start for the other commands
 
@@ -32,7 +34,7 @@ def command(name: str, yes: bool, access: Access) -> None:
         return
     if looked_at.ending:
         raise CliError(f"The exception {name} is being deleted; ask its requester for another one.")
-    if not yes and not click.confirm("Approve this?"):
+    if not yes and not confirmed("Approve this?"):
         click.echo("It is not approved.")
         click.get_current_context().exit(1)
     cluster.run(access, lambda client: approving.approve(client, looked_at))

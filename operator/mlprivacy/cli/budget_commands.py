@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from mlprivacy.cli.access import Access, access_options
+from mlprivacy.cli.confirm import confirmed
 from mlprivacy.cli.errors import EXIT_HELD, EXIT_REFUSED, CliError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ LEDGER_EPILOG = """\b
 Exit codes:
   0  the file holds the ledger up to its newest entry
   1  it is written as it is, and an entry is missing or does not fit
-  2  the cluster can not be asked, or the file can not be gone on with; nothing was written"""
+  2  the cluster can not be asked, there is no such ledger, or the file can not be gone on with; nothing was written"""
 
 
 @click.command(epilog=STATUS_EPILOG)
@@ -192,13 +193,16 @@ def ledger(domain: str, output: str, access: Access) -> None:
         raise CliError(f"{path} is a folder; name a file.")
 
     async def write(client: KubeClient) -> tuple[export.Start, export.Written]:
-        subject = await _domain(client, domain)
+        subject, unknown = await _domain(client, domain)
         start = export.Start(_none(subject)) if path is None else export.where_it_ends(path, subject)
 
         def opened() -> AbstractContextManager[BinaryIO]:
             return _Standard(sys.stdout.buffer) if path is None else export.append_to(path, start)
 
-        return start, await export.export(client, start, opened, _progress)
+        done = await export.export(client, start, opened, _progress)
+        if unknown is not None and not done.entries and not done.head.sequence:
+            raise CliError(unknown)
+        return start, done
 
     try:
         start, done = cluster.run(access, write)
@@ -242,22 +246,27 @@ def _none(subject: str) -> Any:
     return Head.none(subject)
 
 
-async def _domain(client: KubeClient, name: str) -> str:
-    """The subject domain that is meant by it or by a budget's name. A domain whose budget was deleted has a ledger."""
+async def _domain(client: KubeClient, name: str) -> tuple[str, str | None]:
+    """The subject domain that is meant by it or by a budget's name, and what to say if it has no entry either.
+
+    A domain whose budget was deleted has a ledger; a domain without a budget and without an entry is none.
+    """
     from mlprivacy.cli.budgets.model import named  # noqa: PLC0415
-    from mlprivacy.cli.budgets.reading import all_budgets  # noqa: PLC0415
+    from mlprivacy.cli.budgets.reading import all_budgets, there_are  # noqa: PLC0415
     from mlprivacy.kube.errors import Forbidden  # noqa: PLC0415
 
     try:
-        found = named(await all_budgets(client), name)
+        budgets = await all_budgets(client)
     except Forbidden:
-        found = []
+        found, why = [], "No entry bears that name, and you may not list privacybudgets.mlprivacy.dev."
+    else:
+        found, why = named(budgets, name), there_are(budgets)
     domain = found[0].domain if found else name
     try:
         _none(domain)
     except ValueError as error:
         raise CliError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-    return domain
+    return domain, None if found else f"There is no ledger, no PrivacyBudget and no subject domain {name}. {why}"
 
 
 def _progress(done: int, whole: int) -> None:
@@ -276,7 +285,7 @@ def approve(name: str, yes: bool, access: Access) -> None:
 
     The approval names epsilon, delta and notice version as they are shown; where they were changed meanwhile, the API
     server refuses it. Needs the verb approve on privacybudgets.mlprivacy.dev, and another person than who asked.
-    Exit code 1 when the answer is no, or nothing waits.
+    Exit code 1 when the answer is no, or nothing waits; 2 where there is no terminal to ask on and no --yes.
     """
     from mlprivacy.cli import cluster  # noqa: PLC0415
     from mlprivacy.cli.budgets import changes, reading  # noqa: PLC0415
@@ -287,7 +296,7 @@ def approve(name: str, yes: bool, access: Access) -> None:
         click.get_current_context().exit(0 if budget.approved else EXIT_REFUSED)
     for line in changes.approval_lines(budget):
         click.echo(line)
-    if not yes and not click.confirm("Approve this?"):
+    if not yes and not confirmed("Approve this?"):
         click.echo("It is not approved.")
         click.get_current_context().exit(EXIT_REFUSED)
     cluster.run(access, lambda client: changes.send(client, budget, changes.approval_of(budget)))
@@ -307,7 +316,10 @@ def retire(name: str, blocks: tuple[str, ...], yes: bool, access: Access) -> Non
     mlprivacy budget retire patients 2025-W01..2025-W26
     mlprivacy budget retire members 7
 
-    Exit code 1 when the answer is no.
+    A range is one entry of spec.retired, which takes 256 of them. Only blocks that there are by now can be named.
+
+    Exit code 1 when the answer is no; 2 for a block that is none, and where there is no terminal to ask on and no
+    --yes.
     """
     from mlprivacy.cli import cluster  # noqa: PLC0415
     from mlprivacy.cli.budgets import changes, reading, room  # noqa: PLC0415
@@ -319,7 +331,8 @@ def retire(name: str, blocks: tuple[str, ...], yes: bool, access: Access) -> Non
         return
     for line in changes.retire_lines(budget, new, known):
         click.echo(line)
-    if not yes and not click.confirm(f"Retire {len(new)} block{'' if len(new) == 1 else 's'} for good?"):
+    many = changes.how_many(budget, new)
+    if not yes and not confirmed(f"Retire {many} block{'' if many == 1 else 's'} for good?"):
         click.echo("Nothing is retired.")
         click.get_current_context().exit(EXIT_REFUSED)
     cluster.run(access, lambda client: changes.send(client, budget, changes.retirement_of(budget, new)))

@@ -29,6 +29,10 @@ CHANGES = [
     pytest.param("PrivacyBudget", {"orders": [2, 4]}, "spec.orders", id="other orders"),
     pytest.param("PrivacyBudget", {"orders": None}, "spec.orders", id="no orders any more"),
     pytest.param("PrivacyBudget", {"identities": ["urn:clinic:visits"]}, "spec.identities", id="an identity removed"),
+    pytest.param("PrivacyBudget", {"retired": ["2026-W02"]}, "spec.retired", id="a range of retired blocks taken back"),
+    pytest.param(
+        "PrivacyBudget", {"retired": ["2026-W02", "2026-W04..2026-W07"]}, "spec.retired", id="a range made shorter"
+    ),
     pytest.param("PrivacyBudget", {"epsilon": 12}, "spec.noticeVersion", id="a larger epsilon under the old notice"),
     pytest.param(
         "PrivacyBudget",
@@ -112,6 +116,18 @@ def test_an_entry_of_the_ledger_never_changes(server: Any, example: Example) -> 
     done = patch(server, resource, {"spec": {"writer": "somebody-else"}})
     assert "an entry of the ledger is never changed" in done.stderr
     server.cluster.kubectl("delete", resource)
+
+
+def test_blocks_are_added_to_those_that_are_retired_until_there_are_256_entries(server: Any, example: Example) -> None:
+    resource = stored(server, example, "PrivacyBudget")
+    before = ["2026-W02", "2026-W04..2026-W08"]
+    longest = "bucket 16382..bucket 16383"  # no block of this partition: the definition reads the form alone
+    many = [*before, longest, *(f"{2000 + n // 52}-W{n % 52 + 1:02}..2026-W01" for n in range(253))]
+    assert patch(server, resource, {"spec": {"retired": many}}).returncode == 0
+    again = patch(server, resource, {"spec": {"retired": list(reversed(many))}})
+    assert again.returncode == 0, again.stderr
+    more = patch(server, resource, {"spec": {"retired": [*many, "2026-W20"]}})
+    assert (more.returncode != 0, "spec.retired" in more.stderr) == (True, True)
 
 
 def test_a_budget_asks_for_more_and_is_approved(server: Any, example: Example) -> None:

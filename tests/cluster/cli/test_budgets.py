@@ -149,7 +149,7 @@ def write_status(cluster: ControlPlane) -> None:
         condition("Ready", "True", "PromiseKept", "The ledger holds every block to the promise."),
         condition("GuaranteeHolds", "False", "Tainted", "Data of bucket 2 was used outside accounting."),
     ]
-    patch_status(cluster, "privacybudget.mlprivacy.dev", BUDGET, {**status_of(state), "conditions": said})
+    patch_status(cluster, "privacybudget.mlprivacy.dev", BUDGET, {**status_of(state), "waiting": 2, "conditions": said})
 
 
 def patch_status(cluster: ControlPlane, kind: str, name: str, status: dict[str, Any], *where: str) -> None:
@@ -182,10 +182,11 @@ def test_the_officer_sees_every_budget_and_one_in_full(mlprivacy: Run) -> None:
     table = mlprivacy("budget", "-A")
     assert (table.returncode, table.stderr) == (0, "")
     row = plain(table.stdout.splitlines()[1])
-    assert row == ("patients clinic-patients 10, 1e-08 4 0 0 1 50.0 % no bound Declared BROKEN 0 1 at 8 in force")
+    assert row == ("patients clinic-patients 10, 1e-08 4 0 0 1 50.0 % no bound Declared BROKEN 0 2 at 8 in force")
     page = plain(mlprivacy("budget", "status", DOMAIN, "-n", "research").stdout)
     for said in (
-        "at entry 8, 8 entries", "research/old Exception", "bucket 2 [###############",
+        "at entry 8, 8 entries", "waiting 2 jobs, of all namespaces", "research/late WAITS 20.0 %",
+        "research/old Exception", "bucket 2 [###############",
         "research/late: BudgetExhausted: bucket 1 has too little left.",
         "GuaranteeHolds: Tainted: Data of bucket 2 was used outside accounting.",
     ):  # fmt: skip
@@ -196,7 +197,7 @@ def test_an_engineer_sees_what_her_role_lets_her(mlprivacy: Run) -> None:
     erin = mlprivacy("budget", "-n", "research", user=ERIN)
     assert erin.returncode == 3
     assert "INCOMPLETE you may not list privacybudgets.mlprivacy.dev" in plain(erin.stdout)
-    assert "research/late patients Waiting 20.0 % BudgetExhausted" in plain(erin.stdout)
+    assert "research/late patients WAITS 20.0 % BudgetExhausted" in plain(erin.stdout)
     eve = mlprivacy("budget", BUDGET, "-n", "research", user=EVE)
     assert eve.returncode == 0
     assert "at entry 8, as the status says; you may not read the entries" in plain(eve.stdout)
@@ -319,3 +320,31 @@ def test_blocks_are_retired_and_never_taken_back(domain: ControlPlane, mlprivacy
     assert "a block that is retired stays so" in lost.stderr
     refused = mlprivacy("budget", "retire", BUDGET, "1", "--yes", user=EVE)
     assert (refused.returncode, "You may not do this" in refused.stderr) == (2, True)
+    span = mlprivacy("budget", "retire", BUDGET, "bucket 1..bucket 3", "--yes")
+    assert (span.returncode, "bucket 1..bucket 3 3 blocks" in plain(span.stdout)) == (0, True)
+    assert (domain.get("privacybudgets.mlprivacy.dev", BUDGET) or {})["spec"]["retired"] == [
+        "bucket 3", "bucket 1..bucket 3",
+    ]  # fmt: skip
+
+
+def test_no_block_is_retired_that_is_none_and_none_without_a_yes(domain: ControlPlane, mlprivacy: Run) -> None:
+    before = (domain.get("privacybudgets.mlprivacy.dev", BUDGET) or {})["spec"]
+    for arguments, said in (
+        (("2..4", "--yes"), "Bucket 4 is none: the last is bucket 3. There are bucket 0 to bucket 3."),
+        (("2026-W01", "--yes"), "'2026-W01' is no block; they are called bucket 0, bucket 1 and so on."),
+        (("0",), "there is no terminal to ask on. Add --yes"),
+    ):
+        refused = mlprivacy("budget", "retire", BUDGET, *arguments)
+        assert (refused.returncode, said in plain(refused.stderr)) == (2, True), refused.stderr
+    assert (domain.get("privacybudgets.mlprivacy.dev", BUDGET) or {})["spec"] == before
+
+
+def test_a_domain_whose_budget_is_gone_has_a_ledger_and_one_that_never_was_has_none(
+    domain: ControlPlane, mlprivacy: Run, tmp_path: Path
+) -> None:
+    domain.kubectl("delete", "mlpb", BUDGET)
+    kept = mlprivacy("budget", "ledger", DOMAIN, "-o", str(tmp_path / "kept"))
+    assert (kept.returncode, "entries written" in kept.stderr) == (0, True)
+    nosuch = mlprivacy("budget", "ledger", "nosuch", "-o", str(tmp_path / "nosuch"))
+    assert (nosuch.returncode, (tmp_path / "nosuch").exists()) == (2, False)
+    assert "There is no ledger, no PrivacyBudget and no subject domain nosuch." in nosuch.stderr

@@ -159,6 +159,27 @@ def test_a_job_that_would_overspend_waits_and_starts_by_itself(lenient):
     assert first["status"]["budgets"][0]["state"] in ("Committed", "Waiting")
 
 
+def test_the_budget_counts_who_waits_for_it_and_retires_what_the_owner_names(kept):
+    world = kept
+    world.apply(world.training_job("first", privacy=private(4)))
+    world.running(name="first")
+    assert stored(world)["status"]["waiting"] == 0
+    world.apply(world.training_job("second", privacy=private(3)))
+    world.until("BudgetReserved", "False", "BudgetExhausted", name="second")
+    world.eventually(lambda: stored(world)["status"]["waiting"] == 1, "that one job waits")
+
+    change = json.dumps({"spec": {"retired": ["bucket 1..bucket 3", "bucket 2"]}})
+    world.cluster.kubectl("patch", "mlpb", f"{world.namespace}-patients", "--type=merge", "-p", change)
+
+    status = world.eventually(
+        lambda: (found := stored(world)["status"])["blocks"]["retired"] == 3 and found, "that three blocks are retired"
+    )
+    assert (status["firstBlock"], status["lastBlock"], status["blocks"]["open"]) == ("bucket 0", "bucket 3", 1)
+    assert steps(world).count("Retire") == 1
+    world.patch_job({"suspend": True}, name="second")
+    world.eventually(lambda: stored(world)["status"]["waiting"] == 0, "that nobody waits")
+
+
 def test_what_is_spent_for_good_refuses_whoever_waits_with_the_largest_epsilon(kept):
     kept.apply(kept.training_job("first", privacy=private(4)))
     kept.running(name="first")

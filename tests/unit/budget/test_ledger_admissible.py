@@ -114,7 +114,20 @@ def test_a_stranger_is_told_of_no_other_object() -> None:
 @pytest.mark.parametrize("label", ["2026-W60", "bucket 7", "2026-03"])
 def test_only_blocks_of_the_partition_are_retired(label: str) -> None:
     assert "is no block" in problems(Held(), retired=["2026-W10", label])["spec.retired[1]"]
+    assert "is no block" in problems(Held(), retired=["2026-W10", f"2026-W01..{label}"])["spec.retired[1]"]
     assert problems(Held(), retired=["2026-W10"]) == {}
+
+
+def test_a_range_of_blocks_is_retired_by_one_entry_and_may_overlap_another() -> None:
+    assert problems(Held(), retired=["2025-W01..2025-W26", "2025-W10", "2025-W20..2031-W01"]) == {}
+    backwards = problems(Held(), retired=["2025-W26..2025-W01"])["spec.retired[0]"]
+    assert backwards == (
+        "'2025-W26..2025-W01' is no range: 2025-W01 comes before 2025-W26; write the earlier one first"
+    )
+    buckets = {"by": "Subject", "buckets": 8}
+    assert problems(Held(), blocks=buckets, retired=["bucket 0..bucket 7"]) == {}
+    beyond = problems(Held(), blocks=buckets, retired=["bucket 1", "bucket 7..bucket 8"])["spec.retired[1]"]
+    assert beyond == "bucket 8 is none: the last is bucket 7"
 
 
 def test_what_a_ledger_counts_is_not_made_otherwise() -> None:

@@ -9,7 +9,7 @@ import yaml
 from builders import NOW, change, clinic_world, exception, policy, training_job
 from click.testing import CliRunner
 
-from mlprivacy.cli import cluster
+from mlprivacy.cli import cluster, confirm
 from mlprivacy.cli.access import Access
 from mlprivacy.cli.main import cli
 from mlprivacy.kube.errors import NotFound
@@ -55,6 +55,7 @@ def run(monkeypatch):
             return asyncio.run(work(there))
 
         monkeypatch.setattr(cluster, "run", connected)
+        monkeypatch.setattr(confirm, "terminal", lambda: bool(answer))
         return CliRunner().invoke(cli, list(arguments), input=answer), there.sent
 
     return runs
@@ -98,6 +99,7 @@ def test_a_job_that_is_not_there_is_said(run):
     ("found", "answer", "code", "word"),
     [
         (WAITING, "n\n", 1, "not approved"),
+        (WAITING, "", 2, "there is no terminal to ask on. Add --yes"),
         (exception(), "", 0, "approved already"),
         (change(WAITING, "metadata.deletionTimestamp", "2026-06-01T00:00:00Z"), "y\n", 2, "being deleted"),
     ],

@@ -139,8 +139,18 @@ def test_to_standard_output_and_for_a_domain_whose_budget_is_gone(export: Any) -
     assert result.stdout_bytes == b"".join(export_line(entry) + b"\n" for entry in chain(*STEPS[:2]))
 
 
+def test_a_domain_that_never_was_is_no_empty_ledger(export: Any, file: Path) -> None:
+    unknown = export(budget(), name="nosuch")
+    assert unknown.exit_code == 2
+    assert "There is no ledger, no PrivacyBudget and no subject domain nosuch. There are: patients" in unknown.output
+    unread = export(budget(), name="nosuch", hidden=["PrivacyBudget"])
+    assert (unread.exit_code, "you may not list privacybudgets" in unread.output) == (2, True)
+    assert not file.exists()
+
+
 def test_nothing_to_write_makes_no_file(export: Any, file: Path) -> None:
-    assert "has no entry; nothing is written" in export().output
+    there = export({**budget(), "status": {}})
+    assert (there.exit_code, "has no entry; nothing is written" in there.output) == (0, True)
     assert not file.exists()
     assert export(name="No Domain!").exit_code == 2
     missing = export(stored(chain()[0]), to="no/such/folder/x.jsonl")

@@ -62,8 +62,8 @@ def test_the_table_of_all_budgets(run: Any) -> None:
     assert (found["USED"], found["WORST CASE"], found["WEAKEST"], found["GUARANTEE"]) == (
         "75.0 %", "no bound", "Gated", "BROKEN",
     )  # fmt: skip
-    assert (found["HELD"], found["WAITING"], found["LEDGER"], found["STATE"]) == ("1", "1", "at 6", "in force")
-    assert "late patients Waiting 10.0 % BudgetExhausted" in words(result).replace("research/", "")
+    assert (found["HELD"], found["LEDGER"], found["STATE"]) == ("1", "at 6", "in force")
+    assert "late patients WAITS 10.0 % BudgetExhausted" in words(result).replace("research/", "")
 
 
 def test_status_is_taken_for_granted(run: Any) -> None:
@@ -106,13 +106,14 @@ def test_one_budget_in_full(run: Any) -> None:
         "epsilon 10, delta 0.001, notice 2026-01 for each User (revision 1)",
         "no bound: data of tainted blocks was used outside accounting",
         "BROKEN for 1 tainted block, for good",
-        "7 open, 0 exhausted, 1 retired, 1 tainted; cut by Subject, 8 buckets",
+        "7 open, 0 exhausted, 1 retired, 1 tainted; cut by Subject, 8 buckets, bucket 0 to bucket 7",
         "1 reservation by jobs that start or run",
         "at entry 6, 6 entries",
         "The 8 fullest blocks",
         "bucket 2 [##############======== ] 75.0 %",
         "research/job-9 Exception 2026-03-14T12:00:04.000000Z",
-        "research/late Waiting 10.0 % 8 2.5",
+        "Jobs in the namespace research that use it",
+        "research/late WAITS 10.0 % 8 2.5",
         "research/late: BudgetExhausted: bucket 3 has no room.",
         "research up to 40% of each block; no other namespace",
         "DPF, a block unlocks evenly over 90d, a job that waits longer than 7d is refused",
@@ -168,7 +169,7 @@ def test_with_too_few_rights_it_shows_what_it_may(run: Any) -> None:
     engineer = run(objects=[budget(*SPENT), using_job()], hidden=["PrivacyBudget", "LedgerEntry"])[0]
     assert engineer.exit_code == 3
     assert "INCOMPLETE you may not list privacybudgets.mlprivacy.dev" in words(engineer)
-    assert "research/diagnosis patients Reserved 10.0 %" in words(engineer)
+    assert "research/diagnosis patients RESERVED 10.0 %" in words(engineer)
     no_entries = run("patients", objects=[budget(*SPENT)], hidden=["LedgerEntry"])[0]
     assert no_entries.exit_code == 0
     assert "at entry 4, as the status says; you may not read the entries" in words(no_entries)
@@ -181,7 +182,7 @@ def test_a_job_on_one_screen(run: Any) -> None:
     assert result.exit_code == 0
     for said in (
         "RESERVED TrainingJob research/diagnosis",
-        "budget patients (clinic-patients): attempt 1 holds it for its attempt",
+        "budget patients (clinic-patients): attempt 1 holds it until it ends",
         "epsilon 2.5 at delta 1e-08, of this attempt",
         "10 % of each of 8 blocks",
         "noise multiplier 1.1, sampling rate 0.004, 2500 steps",
@@ -241,6 +242,15 @@ def test_a_job_that_holds_its_part_is_shown_with_what_the_ledger_says_of_it(run:
     assert "Uses 30 % of each block, 2 such jobs fit." in words(run("--job", "diagnosis", objects=objects)[0])
 
 
+@pytest.mark.parametrize(("last", "word"), [(commit(1), "SPENT"), (release(1), "GIVEN BACK")])
+def test_a_job_that_is_being_deleted_stands_as_the_ledger_says(run: Any, last: Any, word: str) -> None:
+    """Somebody's finalizer keeps a job whose attempt is settled, and its status says still that it is reserved."""
+    mine = replace(reserve(1, 0.3), job=Job("research", "diagnosis", "uid-diagnosis"))
+    last = replace(last, job_uid="uid-diagnosis")
+    objects = [budget(mine, last), *ledger_objects(mine, last), using_job(sharePercent=30)]
+    assert run("--job", "diagnosis", objects=objects)[0].output.startswith(f"{word}  TrainingJob")
+
+
 @pytest.mark.parametrize("numbers", [{"sharePercent": 10}, {"noiseMultiplier": None}, {"steps": -1}])
 def test_a_job_whose_numbers_do_not_tell_its_loss_is_guessed_from_the_status(run: Any, numbers: Any) -> None:
     late = using_job("late", "Waiting", "BudgetLocked", **numbers)
@@ -253,7 +263,7 @@ def test_a_ledger_that_is_broken_does_not_hide_the_job(run: Any) -> None:
     entries[1]["spec"]["writer"] = "somebody"
     result, _ = run("--job", "diagnosis", objects=[budget(*SPENT), *entries, using_job()])
     assert (result.exit_code, "The ledger of clinic-patients is broken" in words(result)) == (3, True)
-    assert "holds it for its attempt" in words(result)
+    assert "holds it until it ends" in words(result)
 
 
 async def test_who_looks_again_reads_what_is_new_alone() -> None:
@@ -270,6 +280,91 @@ async def test_who_looks_again_reads_what_is_new_alone() -> None:
     server.objects = server.objects[35:]  # and where what follows was pruned, all that there is
     late = Budget.of(change(budget(*steps), "status.head", f"{found.status['head'].rpartition('-')[0]}-60"))
     assert await ledgers.state(server, late) is None  # type: ignore[arg-type]
+
+
+def test_who_waits_is_counted_over_all_namespaces_by_the_controller(run: Any) -> None:
+    """Whoever may read one namespace alone is told of the others' jobs by number."""
+    late = using_job("late", "Waiting", "BudgetExhausted")
+    told = change(budget(*SPENT), "status.waiting", 3)
+    assert " 3 " in run(objects=[told, late])[0].output.splitlines()[1]
+    assert "waiting 3 jobs, of all namespaces" in words(run("patients", objects=[told, late])[0])
+    (one,) = json.loads(run("-o", "json", objects=[told, late])[0].output)["budgets"]
+    assert one["waitingJobs"] == 3
+    (row,) = csv.DictReader(io.StringIO(run("-o", "csv", objects=[told, late])[0].output))
+    assert row["waitingJobs"] == "3"
+
+
+def test_where_the_status_does_not_count_them_it_is_those_that_are_seen_at_least(run: Any) -> None:
+    late = using_job("late", "Waiting", "BudgetExhausted")
+    assert "at least 1" in run(objects=[budget(*SPENT), late])[0].output
+    assert "waiting at least 1 job, of all namespaces" in words(run("patients", objects=[budget(*SPENT), late])[0])
+    (one,) = json.loads(run("-o", "json", objects=[budget(*SPENT)])[0].output)["budgets"]
+    assert one["waitingJobs"] is None
+
+
+ENDED = "2026-03-14T13:00:00Z"
+STOPPED = condition("BudgetReserved", "False", "WaitingForBudget", "nothing is reserved: the job does not run")
+UNCOUNTED = condition("BudgetReserved", "False", "OutsideAccounting", "it is not counted")
+LATE = condition("BudgetReserved", "False", "BudgetTimeout", "the job waited longer than the budget's timeout")
+REFUSED = condition("Stalled", "True", "BudgetTimeout", "the job waited longer than the budget's timeout")
+
+
+@pytest.mark.parametrize(
+    ("line", "conditions", "ended", "word", "row", "sentence"),
+    [
+        ({"state": "Committed", "entry": "e-7"}, [], ENDED, "SPENT", "SPENT 10.0 % 8 2.5", "has spent it, for good"),
+        (
+            {"state": "Released", "entry": "e-7"}, [STOPPED], ENDED, "GIVEN BACK", "GIVEN BACK nothing 8 -",
+            "held it, spent nothing and gave it back",
+        ),
+        (
+            {"state": "Waiting", "blocks": 0}, [STOPPED], ENDED, "NOT HELD", "NOT HELD nothing 0 -",
+            "holds nothing and has spent nothing",
+        ),
+        (
+            {"state": "Released", "blocks": 0}, [STOPPED], "", "NOT HELD", "NOT HELD nothing 0 -",
+            "nothing is reserved: the job does not run",
+        ),
+        ({"state": "Outside"}, [UNCOUNTED], "", "OUTSIDE", "OUTSIDE 10.0 % 8 2.5", "used the data without being"),
+        ({"state": "Outside"}, [UNCOUNTED], ENDED, "OUTSIDE", "OUTSIDE 10.0 % 8 2.5", "tainted for good"),
+        (
+            {"state": "Waiting", "blocks": 0}, [LATE, REFUSED], "", "REFUSED", "REFUSED 10.0 % 0 2.5",
+            "waits no more: it will not be granted",
+        ),
+    ],
+)  # fmt: skip
+def test_every_way_that_a_job_stands_has_its_word(
+    run: Any, line: Any, conditions: Any, ended: str, word: str, row: str, sentence: str
+) -> None:
+    one = using_job("one", **{"state": line["state"], **{k: v for k, v in line.items() if k != "state"}})
+    one["status"]["conditions"] = conditions
+    if ended:
+        one["status"]["finishedAt"] = ended
+    screen = words(run("--job", "one", objects=[budget(*SPENT), one])[0])
+    assert f"{word} TrainingJob research/one" in screen
+    assert sentence in screen
+    page = words(run("patients", objects=[budget(*SPENT), one])[0])
+    assert f"research/one {row}" in page
+    body = json.loads(run("--job", "one", "-o", "json", objects=[budget(*SPENT), one])[0].output)
+    assert body["budgets"][0]["standing"] == word
+    assert (body["waits"] is not None) == (word == "REFUSED")
+
+
+@pytest.mark.parametrize(
+    ("reason", "others", "word"),
+    [
+        ("WaitingForBudget", [condition("Suspended", "True", "SuspendRequested")], "NOT HELD"),
+        ("WaitingForBudget", [condition("Accepted", "False", "Refused")], "NOT HELD"),
+        ("WaitingForBudget", [condition("Accepted", "True", "Allowed")], "WAITS"),
+        ("LedgerUnavailable", [], "WAITS"),
+    ],
+)
+def test_a_job_of_which_nothing_is_said_yet_waits_only_where_it_may_run(
+    run: Any, reason: str, others: Any, word: str
+) -> None:
+    reserved = condition("BudgetReserved", "False", reason, "nothing is reserved")
+    one = change(using_job(), "status", {"conditions": [reserved, *others]})
+    assert run("--job", "diagnosis", objects=[one])[0].output.startswith(f"{word}  TrainingJob")
 
 
 def test_a_job_without_budgets_and_a_job_that_is_not_there(run: Any) -> None:

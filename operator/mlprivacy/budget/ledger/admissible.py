@@ -142,9 +142,9 @@ def _budget(name: str, spec: PrivacyBudgetSpec, held: Held, *, trusted: bool) ->
             break
     yield from _form(spec, held.forms.get(domain))
     cut = Cut.of(spec.blocks)
-    for index, label in enumerate(spec.retired):
+    for index, blocks in enumerate(spec.retired):
         try:
-            cut.key_of(label)
+            cut.span_of(blocks)
         except BlockError as error:
             some = 0 if cut.buckets else cut.key_at(_SOME_DAY)
             remedy = f"leave it out, or name a block as status of the budget calls it, such as {cut.label(some)}"

@@ -176,3 +176,26 @@ class Cut:
         if found < 0 or self.label(found) not in (label, f"bucket {label}"):
             raise BlockError(f"{label!r} is no block; they are called {self.label(0)}, {self.label(1)} and so on")
         return found
+
+    def span_of(self, text: str) -> Range:
+        """The blocks that ``LABEL`` or ``FROM..TO`` names, both ends included; not all of them need be there yet.
+
+        Raises:
+            BlockError: when an end is no block of this partition, a bucket that it will never have, or TO comes before
+                FROM.
+        """
+        first, dots, last = text.partition("..")
+        low = self.key_of(first)
+        high = self.key_of(last) if dots else low
+        if high < low:
+            raise BlockError(
+                f"{text!r} is no range: {self.label(high)} comes before {self.label(low)}; write the earlier one first"
+            )
+        if self.buckets is not None and high >= self.buckets:
+            raise BlockError(f"{self.label(high)} is none: the last is {self.label(self.buckets - 1)}")
+        return Range(low, high)
+
+    def name(self, span: Range) -> str:
+        """The blocks as :meth:`span_of` reads them: one label, or ``FROM..TO``."""
+        first, last = self.label(span.first), self.label(span.last)
+        return first if span.first == span.last else f"{first}..{last}"

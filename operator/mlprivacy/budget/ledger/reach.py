@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlprivacy.api.ledger_entry import MAX_RANGES
 from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges, check_ranges
 from mlprivacy.budget.ledger.state import State
 
@@ -89,10 +90,36 @@ def reached(state: State, cut: Cut, selections: Iterable[Bounds]) -> Ranges:
                 f"{state.label(int(keys[0]))} to {state.label(int(keys[-1]))}"
             )
         raise BlockError("no block that is open lies in what the job selects; see the blocks in the budget's status")
-    found = keys[wanted]
-    cuts = np.flatnonzero(np.diff(found) != 1) + 1
-    runs = zip([0, *cuts.tolist()], [*cuts.tolist(), len(found)], strict=True)
-    return check_ranges(tuple(Range(int(found[start]), int(found[stop - 1])) for start, stop in runs))
+    return check_ranges(_runs(keys[wanted]))
+
+
+def to_retire(state: State, spans: Iterable[Range], opening: Ranges = ()) -> tuple[Ranges, ...]:
+    """The blocks of these spans that are to be retired now, in portions for one step each.
+
+    They are those that are open, or are being opened by the step before. One that is not open yet is left out: it is
+    retired when it opens, in the same entry, so that no job gets it in between.
+
+    Args:
+        state: the ledger.
+        spans: what is to be retired, in any order; they may overlap, and reach beyond the blocks that there are.
+        opening: what is opened just before.
+    """
+    fresh = [np.arange(one.first, one.last + 1) for one in opening]
+    keys = np.concatenate([state.table.base + open_rows(state), *fresh])
+    wanted = np.zeros(len(keys), np.bool_)
+    for one in spans:
+        wanted |= (keys >= one.first) & (keys <= one.last)
+    runs = _runs(np.unique(keys[wanted]))
+    return tuple(check_ranges(runs[start : start + MAX_RANGES]) for start in range(0, len(runs), MAX_RANGES))
+
+
+def _runs(keys: NDArray[np.intp]) -> Ranges:
+    """Ascending numbers as ranges."""
+    if not len(keys):
+        return ()
+    cuts = (np.flatnonzero(np.diff(keys) != 1) + 1).tolist()
+    bounds = zip([0, *cuts], [*cuts, len(keys)], strict=True)
+    return tuple(Range(int(keys[start]), int(keys[stop - 1])) for start, stop in bounds)
 
 
 def _keys(cut: Cut, bounds: Bounds) -> tuple[int, int]:

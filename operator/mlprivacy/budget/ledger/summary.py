@@ -204,6 +204,9 @@ def status_of(state: State) -> dict[str, Any]:
         ],
         "reservations": len(state.reservations),
     }
+    if len(there := np.flatnonzero(opened)):
+        status["firstBlock"] = state.label(table.base + int(there[0]))
+        status["lastBlock"] = state.label(table.base + int(there[-1]))
     if state.head.sequence:
         status["head"] = state.name_of(state.head.sequence)
     spent = table.weakest[table.weakest < NEVER]

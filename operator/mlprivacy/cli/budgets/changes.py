@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from mlprivacy.api.names import ANNOTATION_PROMISED_BY
 from mlprivacy.api.promisers import asked_by_people, people
-from mlprivacy.budget.ledger.blocks import BlockError, Cut
+from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range
 from mlprivacy.cli import style
 from mlprivacy.cli.budgets.model import Budget
 from mlprivacy.cli.errors import CliError
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.resources import PRIVACYBUDGETS
 
-RETIRED_MAX: Final = 256  # as the schema of PrivacyBudget has it
+RETIRED_MAX: Final = 256  # entries, as the schema of PrivacyBudget has it
 _LABEL: Final = 12
 
 
@@ -95,55 +96,105 @@ def _worst(budget: Budget) -> str:
 
 
 def wanted_blocks(budget: Budget, given: Sequence[str], now: datetime) -> tuple[list[str], list[str]]:
-    """The labels that are asked for and not retired yet, and those that are, each as the budget calls its blocks.
+    """The entries that spec.retired needs for it, and what of it is retired already, as the budget calls its blocks.
 
-    ``A..B`` stands for all from A to B. Nothing is asked for of the future: no data lies there.
+    ``A..B`` stands for all from A to B and stays one entry, also where some of them are retired already. Nothing is
+    asked for of the future: no data lies there, and a slip of the pen could not be taken back.
 
     Raises:
-        CliError: when one is no block, lies in the future, or there would be more than the API takes.
+        CliError: when one is no block that there is, or there would be more entries than the API takes.
     """
-    cut, keys = budget.cut, dict[int, None]()
-    for text in given:
-        first, dots, last = text.partition("..")
-        try:
-            low, high = cut.key_of(first.strip()), cut.key_of((last if dots else first).strip())
-        except BlockError as error:
-            raise CliError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-        if high < low or high - low >= RETIRED_MAX:
-            raise CliError(f"{text} is no range of at most {RETIRED_MAX} blocks; write the older one first.")
-        keys |= dict.fromkeys(range(low, high + 1))
-    _check_exists(cut, keys, now)
-    labels = [cut.label(key) for key in keys]
-    known = set(budget.retired)
-    new = [label for label in labels if label not in known]
-    if len(known) + len(new) > RETIRED_MAX:
+    cut, there = budget.cut, _there(budget, now)
+    wanted = _merged(_span(text, cut, there) for text in given)
+    known = _merged(_retired(budget))
+    new = [one for one in wanted if not any(old.first <= one.first and one.last <= old.last for old in known)]
+    both = (Range(max(one.first, old.first), min(one.last, old.last)) for one in wanted for old in known)
+    if len(budget.retired) + len(new) > RETIRED_MAX:
         raise CliError(
-            f"That would be {len(known) + len(new)} retired blocks; spec.retired holds at most {RETIRED_MAX}."
+            f"spec.retired has {len(budget.retired)} entries and takes {RETIRED_MAX}: {len(new)} more are too many. "
+            "Name ranges, FROM..TO: each is one entry, and may hold blocks that are retired already."
         )
-    return new, [label for label in labels if label in known]
+    return [cut.name(one) for one in new], [cut.name(one) for one in both if one.first <= one.last]
 
 
-def _check_exists(cut: Cut, keys: Sequence[int] | dict[int, None], now: datetime) -> None:
-    last = cut.key_at(now) if cut.period is not None else (cut.buckets or 1) - 1
-    for key in keys:
-        if key > last:
-            why = "lies in the future" if cut.period is not None else f"is none: the last is {cut.label(last)}"
-            raise CliError(f"{cut.label(key)} {why}.")
+def how_many(budget: Budget, entries: Sequence[str]) -> int:
+    """How many blocks these entries retire that are not retired yet."""
+    known = _merged(_retired(budget))
+    wanted = _merged(budget.cut.span_of(text) for text in entries)
+    both = ((max(one.first, old.first), min(one.last, old.last)) for one in wanted for old in known)
+    return sum(one.count for one in wanted) - sum(max(0, last - first + 1) for first, last in both)
+
+
+def _span(text: str, cut: Cut, there: Range) -> Range:
+    """The blocks that are named. Raises CliError for any that is not among those that there are."""
+    known = f"There are {cut.label(there.first)} to {cut.label(there.last)}."
+    if there.first == there.last:
+        known = f"There is {cut.label(there.first)} alone."
+    try:
+        span = cut.span_of("..".join(part.strip() for part in text.split("..")))
+    except BlockError as error:
+        raise CliError(f"{str(error)[:1].upper()}{str(error)[1:]}. {known}") from None
+    if span.first < there.first:
+        raise CliError(f"{cut.label(span.first)} is before the first block, which holds all that is older. {known}")
+    if span.last > there.last:
+        raise CliError(f"{cut.label(span.last)} is not there yet. {known}")
+    return span
+
+
+def _there(budget: Budget, now: datetime) -> Range:
+    """The blocks that there are, by the status; by spec and the clock where the status does not name them.
+
+    Raises:
+        CliError: when there is none.
+    """
+    cut, status = budget.cut, budget.status
+    if (first := status.get("firstBlock")) and (last := status.get("lastBlock")):
+        return Range(cut.key_of(str(first)), cut.key_of(str(last)))
+    if not budget.count("open") and not budget.count("retired"):
+        raise CliError(
+            f"{budget.name} has no block yet, so there is none to retire; `mlprivacy budget status {budget.name}` says "
+            "what it waits for."
+        )
+    if cut.period is None:
+        return Range(0, (cut.buckets or 1) - 1)
+    since = (budget.spec.get("blocks") or {}).get("since")
+    begin = cut.key_at(datetime.fromisoformat(f"{since}T00:00:00+00:00")) if since else 0
+    return Range(begin, cut.key_at(now))
+
+
+def _retired(budget: Budget) -> Iterator[Range]:
+    """What spec retires; an entry that is none retires nothing."""
+    for text in budget.retired:
+        with suppress(BlockError):
+            yield budget.cut.span_of(text)
+
+
+def _merged(spans: Iterable[Range]) -> list[Range]:
+    """The same blocks, ascending, none overlapping or touching another."""
+    found: list[Range] = []
+    for one in sorted(spans):
+        if found and one.first <= found[-1].last + 1:
+            found[-1] = Range(found[-1].first, max(found[-1].last, one.last))
+        else:
+            found.append(one)
+    return found
 
 
 def retire_lines(budget: Budget, new: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     """What retiring does, for people."""
-    uses = {use.name: use for use in budget.fullest}
+    uses = {budget.cut.key_of(use.name): use for use in budget.fullest}
     whose = f"PrivacyBudget {style.printable(budget.name)} ({style.printable(budget.domain)})"
     yield f"{whose}: these blocks take no job any more, for good"
-    for label in new:
-        use = uses.get(label)
-        said = (
-            "not among the fullest"
-            if use is None
-            else f"{use.used:.3g} % used, {use.reserved:.3g} % of it by running jobs"
-        )
-        yield f"  {style.printable(label)}  {said}"
+    for entry in new:
+        span = budget.cut.span_of(entry)
+        inside = [use for key, use in uses.items() if span.first <= key <= span.last]
+        use = max(inside, key=lambda one: one.used, default=None)
+        said = "not among the fullest" if span.count == 1 else "none of them among the fullest"
+        if use is not None:
+            said = f"{use.used:.3g} % used, {use.reserved:.3g} % of it by running jobs"
+            said = said if span.count == 1 else f"the fullest is {style.printable(use.name)}, {said}"
+        many = "" if span.count == 1 else f"{span.count} blocks, "
+        yield f"  {style.printable(entry)}  {many}{said}"
     if known:
         yield f"Retired already: {', '.join(map(style.printable, known))}"
     yield from style.paragraph(

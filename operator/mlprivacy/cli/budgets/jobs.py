@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +11,12 @@ from mlprivacy.budget.accounting.events import dp_sgd, with_trials
 from mlprivacy.budget.accounting.rdp import curve_of
 from mlprivacy.budget.ledger.blocks import Ranges
 from mlprivacy.budget.ledger.reach import reached
-from mlprivacy.budget.ledger.state import State
+from mlprivacy.budget.ledger.state import State, was_released
 from mlprivacy.budget.ledger.units import Units, to_units
 from mlprivacy.budget.left import share_of, uses
 from mlprivacy.cli import style
 from mlprivacy.cli.budgets import room
-from mlprivacy.cli.budgets.model import Budget, JobUse, Use, named
+from mlprivacy.cli.budgets.model import Budget, JobUse, Standing, Use, named
 from mlprivacy.cli.errors import CliError
 from mlprivacy.policy.charge import Selection
 from mlprivacy.policy.mending import ROWS_AT_ONCE
@@ -25,13 +25,19 @@ if TYPE_CHECKING:
     from mlprivacy.cli.budgets.entries import Ledgers
     from mlprivacy.kube.client import KubeClient
 
-_STATES: Final = {
-    "Waiting": "waits",
-    "Reserved": "holds it for its attempt",
-    "Committed": "has spent it",
-    "Released": "gave it back",
-    "Outside": "uses the data without being counted, and its blocks are tainted for good",
+_SAID: Final[Mapping[Standing, str]] = {
+    "WAITS": "waits",
+    "REFUSED": "waits no more: it will not be granted",
+    "OUTSIDE": "used the data without being counted, and its blocks are tainted for good",
+    "RESERVED": "holds it until it ends",
+    "SPENT": "has spent it, for good",
+    "GIVEN BACK": "held it, spent nothing and gave it back",
+    "NOT HELD": "holds nothing and has spent nothing",
 }
+_COLOURS: Final[Mapping[Standing, str]] = {
+    "WAITS": "yellow", "REFUSED": "red", "OUTSIDE": "red", "RESERVED": "green", "SPENT": "green", "GIVEN BACK": "green",
+    "NOT HELD": "green",
+}  # fmt: skip
 _LABEL: Final = 12
 _SHARE_ROUNDS: Final = 6e-6  # a status gives a share in thousandths of a percent
 _BY_SHARE: Final = (
@@ -67,6 +73,7 @@ class JobPage:
                     "budget": part.use.budget,
                     "subjectDomain": part.use.domain,
                     "state": part.use.state,
+                    "standing": part.use.standing,
                     "attempt": part.use.attempt,
                     "blocks": part.use.blocks,
                     "share": part.use.share,
@@ -95,14 +102,18 @@ class JobPage:
             yield from style.paragraph(f"Note: {sentence}.", "  ", "    ")
         if reserved is not None:
             since = f" since {reserved.since}" if reserved.since else ""
-            yield from style.paragraph(f"{reserved.reason}{since}: {reserved.message}", "  ", "    ")
+            # Of a job that waits for nothing the reason is that it waits: what is left of it is the sentence.
+            idle = job.waits is None and reserved.reason == "WaitingForBudget"
+            yield from style.paragraph(
+                reserved.message if idle else f"{reserved.reason}{since}: {reserved.message}", "  ", "    "
+            )
         if not self.parts and reserved is None:
             yield "  Nothing is said of budgets yet: the controller has not looked at it, or no dataset has one."
         for part in self.parts:
             yield ""
             yield from use_lines(part.use)
-            if part.found is not None:
-                waits = part.use.state == "Waiting"
+            if part.found is not None and part.use.standing in ("WAITS", "REFUSED", "RESERVED", "SPENT"):
+                waits = part.use.standing in ("WAITS", "REFUSED")
                 blocks = part.use.blocks or part.found.blocks
                 said = part.found.sentence if waits else uses(part.found.left, blocks)
                 yield from style.paragraph(said, "  ", "    ")
@@ -112,27 +123,28 @@ class JobPage:
 
 
 def _headline(job: JobUse) -> tuple[str, str]:
-    states = {use.state for use in job.uses}
-    if job.waits is not None or "Waiting" in states:
-        return "WAITS", "yellow"
-    if "Outside" in states:
-        return "OUTSIDE", "red"
-    if not states:
-        return "NO BUDGET", "green"
-    return ("SPENT", "green") if states <= {"Committed", "Released"} else ("RESERVED", "green")
+    """The word that matters most: what people have to do something about comes first."""
+    found = {use.standing for use in job.uses}
+    if not found:
+        reserved = job.conditions.get("BudgetReserved")
+        needs = reserved is not None and reserved.status != "True"
+        return ("WAITS", "yellow") if job.waits is not None else ("NOT HELD" if needs else "NO BUDGET", "green")
+    word = next(word for word in _COLOURS if word in found)
+    return word, _COLOURS[word]
 
 
 def use_lines(use: Use) -> Iterator[str]:
     """What a job takes of one budget, in a few lines; also for `mlprivacy explain`."""
-    state = _STATES.get(use.state, use.state or "nothing is said of it")
-    yield from style.paragraph(f"budget {use.budget} ({use.domain}): attempt {use.attempt} {state}", "  ", "    ")
+    said = f"budget {use.budget} ({use.domain}): attempt {use.attempt} {_SAID[use.standing]}"
+    yield from style.paragraph(said, "  ", "    ")
     if use.epsilon is not None:
         delta = f" at delta {use.delta:g}" if use.delta is not None else ""
         yield from _fact("epsilon", f"{use.epsilon:.4g}{delta}, of this attempt")
     if use.share is not None:
         share = f"{100 * use.share:.2g} %" if use.share < 1 else "all and more"
         many = f" of {use.blocks} blocks" if use.blocks > 1 else " block"  # 0 while it waits
-        yield from _fact("takes", f"{share} of {'the' if use.blocks == 1 else 'each'}{many}")
+        word = {"SPENT": "spent", "GIVEN BACK": "gave back", "NOT HELD": "asked for"}.get(use.standing, "takes")
+        yield from _fact(word, f"{share} of {'the' if use.blocks == 1 else 'each'}{many}")
     if use.noise_multiplier is not None:
         rate = f", sampling rate {use.sampling_rate:.4g}" if use.sampling_rate is not None else ""
         steps = f", {use.steps} steps" if use.steps is not None else ""
@@ -154,11 +166,25 @@ def page_of(
 ) -> JobPage:
     """The page of a job beside the budgets that could be read, and their ledgers (by domain) where these could."""
     parts = []
+    job = replace(job, uses=tuple(_as_told(job, use, (states or {}).get(use.domain)) for use in job.uses))
     for use in job.uses:
         budget = next(iter(named(budgets, use.budget)), None)
         found = None if budget is None else _room(job, use, budget, now, (states or {}).get(use.domain))
         parts.append(Part(use, budget, found))
     return JobPage(job, tuple(parts), unread)
+
+
+def _as_told(job: JobUse, use: Use, state: State | None) -> Use:
+    """The use as the ledger has it, where a job that is being deleted has a status that nobody writes any more."""
+    key = job.uid, use.attempt
+    settled = state.settled.get(key) if state is not None and use.standing == "RESERVED" else None
+    if state is None or settled is None or key in state.reservations:
+        return use
+    given_back = was_released(key, settled)
+    entry = state.name_of(settled.sequence)
+    if given_back:
+        return replace(use, state="Released", standing="GIVEN BACK", entry=entry)
+    return replace(use, state="Committed", standing="SPENT", entry=entry)
 
 
 def _room(job: JobUse, use: Use, budget: Budget, now: datetime, state: State | None) -> room.Room | None:

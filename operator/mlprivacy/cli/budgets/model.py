@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from mlprivacy.budget.ledger.blocks import Cut
 
@@ -202,13 +202,17 @@ def _use(raw: Mapping[str, Any]) -> BlockUse:
     )
 
 
+Standing = Literal["WAITS", "REFUSED", "OUTSIDE", "RESERVED", "SPENT", "GIVEN BACK", "NOT HELD"]
+
+
 @dataclass(frozen=True)
 class Use:
-    """What one job takes of one budget, as its status says."""
+    """What one job takes of one budget, as its status says. ``standing`` is that for people, who read no ``state``."""
 
     domain: str
     budget: str
     state: str
+    standing: Standing
     attempt: int
     blocks: int
     share: float | None = None  # of a whole block, at its cheapest order
@@ -231,6 +235,7 @@ class JobUse:
     spec: Mapping[str, Any]
     uses: tuple[Use, ...]
     conditions: Mapping[str, Condition]
+    ended: bool = False
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], kind: str = "TrainingJob") -> Self:
@@ -244,6 +249,7 @@ class JobUse:
             spec=raw.get("spec") or {},
             uses=uses_of(status),
             conditions=conditions_of(status),
+            ended=bool(status.get("finishedAt")),
         )
 
     @property
@@ -253,9 +259,17 @@ class JobUse:
 
     @property
     def waits(self) -> Condition | None:
-        """The condition BudgetReserved while it is not True."""
-        found = self.conditions.get("BudgetReserved")
-        return found if found is not None and found.status != "True" else None
+        """The condition BudgetReserved of a job that waits, or will never be granted; None for any other.
+
+        It is not True of a job that ended, that may not run or was stopped, or that runs outside accounting either.
+        """
+        found, accepted, stopped = (self.conditions.get(kind) for kind in ("BudgetReserved", "Accepted", "Suspended"))
+        if found is None or found.status == "True" or self.ended or found.reason == "OutsideAccounting":
+            return None
+        if (accepted is not None and accepted.status != "True") or (stopped is not None and stopped.status == "True"):
+            return None
+        idle = self.uses and all(use.standing not in ("WAITS", "REFUSED") for use in self.uses)
+        return None if idle else found
 
     def of_budget(self, budget: Budget) -> Use | None:
         """What it takes of this budget."""
@@ -265,11 +279,13 @@ class JobUse:
 def uses_of(status: Mapping[str, Any]) -> tuple[Use, ...]:
     """``status.budgets`` of a job."""
     found: Sequence[Mapping[str, Any]] = status.get("budgets") or ()
+    conditions, ended = conditions_of(status), bool(status.get("finishedAt"))
     return tuple(
         Use(
             domain=str(one.get("subjectDomain", "")),
             budget=str(one.get("budget", "")),
             state=str(one.get("state", "")),
+            standing=_standing(one, conditions, ended=ended),
             attempt=int(one.get("attempt") or 0),
             blocks=int(one.get("blocks") or 0),
             share=None if one.get("sharePercent") is None else float(one["sharePercent"]) / _PERCENT,
@@ -282,3 +298,22 @@ def uses_of(status: Mapping[str, Any]) -> tuple[Use, ...]:
         )
         for one in found
     )
+
+
+def _standing(line: Mapping[str, Any], conditions: Mapping[str, Condition], *, ended: bool) -> Standing:
+    """How a job stands with one budget. A line without an entry of the ledger never held anything."""
+    match line.get("state"):
+        case "Outside":
+            return "OUTSIDE"
+        case "Reserved":
+            return "RESERVED"
+        case "Committed":
+            return "SPENT"
+        case "Released":
+            return "GIVEN BACK" if line.get("entry") else "NOT HELD"
+    if ended:
+        return "NOT HELD"
+    reserved, stalled = conditions.get("BudgetReserved"), conditions.get("Stalled")
+    if reserved is None or stalled is None or reserved.status == "True" or stalled.status != "True":
+        return "WAITS"
+    return "REFUSED" if stalled.reason == reserved.reason else "WAITS"

@@ -48,10 +48,12 @@ def _facts(row: Row) -> Iterator[str]:
         counts = ", ".join(
             f"{budget.count(which) or 0} {which}" for which in ("open", "exhausted", "retired", "tainted")
         )
-        yield from _fact("blocks", f"{counts}; cut by {_cut(budget)}")
+        yield from _fact("blocks", f"{counts}; cut by {_cut(budget)}{_ends(budget)}")
     if budget.status.get("reservations") is not None:
         held = int(budget.status["reservations"])
         yield from _fact("held", f"{held} reservation{'' if held == 1 else 's'} by jobs that start or run")
+    if row.waiting_text is not None:
+        yield from _fact("waiting", f"{row.waiting_text} job{'' if row.waiting == 1 else 's'}, of all namespaces")
     yield from _fact("ledger", _ledger(row))
 
 
@@ -96,6 +98,11 @@ def _cut(budget: Budget) -> str:
         if cut.period
         else f"{cut.by}, {cut.buckets} bucket{'s' if cut.buckets != 1 else ''}"
     )
+
+
+def _ends(budget: Budget) -> str:
+    first, last = budget.status.get("firstBlock"), budget.status.get("lastBlock")
+    return f", {first} to {last}" if first and last and first != last else ""
 
 
 def _ledger(row: Row) -> str:
@@ -153,21 +160,22 @@ def _jobs(row: Row) -> Iterator[str]:
     if not used:
         return
     yield ""
-    yield "Jobs that use it"
+    yield f"Jobs in the namespace {row.where} that use it" if row.where else "Jobs that use it"
     rows = [_job(job, use) for job, use in used]
     yield from (f"  {line}" for line in table([("JOB", "STATE", "TAKES OF EACH BLOCK", "BLOCKS", "EPSILON"), *rows]))
     for job, use in used:
-        if use.state == "Waiting" and (waits := job.waits) is not None:
+        if use.standing in ("WAITS", "REFUSED") and (waits := job.waits) is not None:
             yield from style.paragraph(f"{job.ref}: {waits.reason}: {waits.message}", "  ", "    ")
 
 
 def _job(job: JobUse, use: Use) -> tuple[str, ...]:
+    took_nothing = use.standing in ("GIVEN BACK", "NOT HELD")
     return (
         job.ref,
-        use.state,
-        "-" if use.share is None else percent(100 * use.share),
+        use.standing,
+        "nothing" if took_nothing else "-" if use.share is None else percent(100 * use.share),
         str(use.blocks),
-        "-" if use.epsilon is None else f"{use.epsilon:.4g}",
+        "-" if took_nothing or use.epsilon is None else f"{use.epsilon:.4g}",
     )
 
 
@@ -219,6 +227,8 @@ def job_json(job: JobUse, budget: Budget) -> dict[str, Any]:
         "namespace": job.namespace,
         "name": job.name,
         "state": use.state if use else None,
+        "standing": use.standing if use else None,
+        "ended": job.ended,
         "share": use.share if use else None,
         "blocks": use.blocks if use else None,
         "epsilon": use.epsilon if use else None,

@@ -96,10 +96,14 @@ def chosen(budgets: Sequence[Budget], wanted: str) -> list[Budget]:
     """
     found = named(budgets, wanted)
     if not found:
-        known = ", ".join(one.name if one.name == one.domain else f"{one.name} ({one.domain})" for one in budgets[:10])
-        there = f"There are: {known}." if known else "There is none at all."
-        raise CliError(f"There is no PrivacyBudget and no subject domain {wanted}. {there}")
+        raise CliError(f"There is no PrivacyBudget and no subject domain {wanted}. {there_are(budgets)}")
     return found
+
+
+def there_are(budgets: Sequence[Budget]) -> str:
+    """Which budgets there are, in a sentence."""
+    known = ", ".join(one.name if one.name == one.domain else f"{one.name} ({one.domain})" for one in budgets[:10])
+    return f"There are: {known}." if known else "There is none at all."
 
 
 async def one_budget(client: KubeClient, name: str) -> Budget:

@@ -43,13 +43,23 @@ class Row:
     budget: Budget
     chain: Chain | None
     jobs: tuple[JobUse, ...]
+    where: str | None = None  # the namespace of the jobs; None: all of them
 
     @property
-    def waiting(self) -> tuple[JobUse, ...]:
-        """The jobs that wait for it."""
-        return tuple(
-            job for job in self.jobs if (use := job.of_budget(self.budget)) is not None and use.state == "Waiting"
-        )
+    def waiting(self) -> int | None:
+        """How many jobs wait for it: of all namespaces, or where the status does not say so those that were read."""
+        said = self.budget.status.get("waiting")
+        if said is not None:
+            return int(said)
+        uses = (job.of_budget(self.budget) for job in self.jobs)
+        return sum(1 for use in uses if use is not None and use.standing == "WAITS") or None
+
+    @property
+    def waiting_text(self) -> str | None:
+        """The same for people."""
+        if self.waiting is None:
+            return None
+        return f"{'' if 'waiting' in self.budget.status else 'at least '}{self.waiting}"
 
     @property
     def state(self) -> str:
@@ -81,7 +91,7 @@ class Row:
             budget.status.get("weakestAssurance"),
             budget.guarantee,
             budget.status.get("reservations"),
-            len(self.waiting),
+            self.waiting,
             budget.waits_for_approval and not budget.approved,
             chain.head if chain else budget.head or None,
             chain.entries if chain else None,
@@ -109,7 +119,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _text(found["weakestAssurance"]),
         _NOT_SAID if holds is None else "holds" if holds else "BROKEN",
         _text(found["reservations"]),
-        _text(found["waitingJobs"]),
+        row.waiting_text or _NOT_SAID,
         _ledger(row),
         row.state,
     )
@@ -125,7 +135,10 @@ def rows_of(seen: Seen) -> list[Row]:
     """A row for each budget."""
     return [
         Row(
-            budget, seen.chains.get(budget.domain), tuple(job for job in seen.jobs if job.of_budget(budget) is not None)
+            budget,
+            seen.chains.get(budget.domain),
+            tuple(job for job in seen.jobs if job.of_budget(budget) is not None),
+            seen.where,
         )
         for budget in seen.budgets
     ]
@@ -221,13 +234,13 @@ def job_lines(seen: Seen) -> Iterator[str]:
         (job, use)
         for job in seen.jobs
         for use in job.uses
-        if use.state == "Waiting" or (seen.unread and not seen.budgets)
+        if use.standing in ("WAITS", "REFUSED") or (seen.unread and not seen.budgets)
     ]
     if not told:
         return
     yield ""
     rows = [
-        (job.ref, use.budget, use.state, "-" if use.share is None else percent(100 * use.share), _why(job))
+        (job.ref, use.budget, use.standing, "-" if use.share is None else percent(100 * use.share), _why(job))
         for job, use in told
     ]
     yield from table([("JOB", "BUDGET", "STATE", "TAKES", "WHY"), *rows])

@@ -10,15 +10,14 @@ from typing import Any, Final
 from mlprivacy.api.base import Parsed
 from mlprivacy.api.privacy_budget import KIND, PrivacyBudgetSpec
 from mlprivacy.api.reasons import ConditionType, Reason
-from mlprivacy.budget.ledger.blocks import BlockError, ranges_of
 from mlprivacy.budget.ledger.errors import ChainError, Refused
 from mlprivacy.budget.ledger.promise import Next, budget_errors, next_promise
-from mlprivacy.budget.ledger.reach import blocks_due
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import guarantee_holds, status_of
-from mlprivacy.budget.ledger.transitions import Open, Retire, Transition
+from mlprivacy.budget.ledger.transitions import Retire, Transition
 from mlprivacy.controller.announce import Announcer
 from mlprivacy.controller.budgets import metrics
+from mlprivacy.controller.budgets.blocks import block_steps
 from mlprivacy.controller.budgets.desk import Desk, InForce
 from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gauges import observe
@@ -119,7 +118,8 @@ class Budgets:
             await self._tell(raw, _closed(closed), {})
             metrics.observe_ledger(domain, healthy=not closed.broken)
             return None if closed.broken else TICK
-        await self._tell(raw, _conditions(desk.state, waits), status_of(desk.state))
+        summary = {**status_of(desk.state), "waiting": len(desk.waiting_jobs)}
+        await self._tell(raw, _conditions(desk.state, waits), summary)
         self._say(raw, desk.state)
         observe(desk, self._desks.behind(domain), waits=waits is not None)
         timed = spec.scheduling.timeout or (spec.scheduling.unlocking and spec.scheduling.unlocking.lifetime)
@@ -156,11 +156,12 @@ class Budgets:
             return said
         units = max(self._registrations.units(spec.identities), default=None)
         said = said or next((f"{error.path}: {error.sentence}" for error in budget_errors(spec, units)), None)
+        later, wrong = block_steps(desk.state, spec, _time(raw), self._now())
+        said = said or wrong
         try:
-            later = [*self._due(desk.state, raw, spec), *_retired(desk.state, spec)]
-            if later:
-                await desk.write(later)
-        except (Refused, BlockError) as error:
+            for start in range(0, len(later), AT_ONCE):
+                await desk.write(later[start : start + AT_ONCE])
+        except Refused as error:
             said = said or str(error)
         else:
             if following.promise is not None or any(isinstance(step, Retire) for step in later):
@@ -175,12 +176,6 @@ class Budgets:
                 sources = state.identities.get(one.identity)
                 if sources is None or (one.source is not None and one.source not in sources):
                     yield one
-
-    def _due(self, state: State, raw: Object, spec: PrivacyBudgetSpec) -> Iterator[Transition]:
-        now = self._now()
-        since = parse_time(f"{spec.blocks.since}T00:00:00Z") if spec.blocks.since else min(now, _time(raw))
-        if state.promise is not None and (due := blocks_due(state, state.promise.cut, since, now)):
-            yield Open(due)
 
     def _say(self, raw: Object, state: State) -> None:
         """Say of each new use outside accounting. Those of before are in the status already."""
@@ -219,20 +214,6 @@ def without(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(value, Mapping) and isinstance(was, Mapping) and (gone := was.keys() - value.keys()):
             found[key] = {**value, **dict.fromkeys(gone)}
     return found
-
-
-def _retired(state: State, spec: PrivacyBudgetSpec) -> Iterator[Transition]:
-    if state.promise is None or not spec.retired:
-        return
-    table = state.table
-    keys = []
-    for label in spec.retired:
-        key = state.promise.cut.key_of(label)
-        row = key - table.base
-        if 0 <= row < len(table) and table.opened[row] and not table.retired[row]:
-            keys.append(key)
-    if keys:
-        yield Retire(ranges_of(keys), "Owner")
 
 
 def _conditions(state: State, waits: str | None) -> dict[ConditionType, Tri]:

@@ -19,7 +19,7 @@ from mlprivacy.budget.ledger.blocks import BlockError, count, keys
 from mlprivacy.budget.ledger.checks import Terms
 from mlprivacy.budget.ledger.errors import Refused
 from mlprivacy.budget.ledger.promise import terms_of
-from mlprivacy.budget.ledger.state import Reservation, State
+from mlprivacy.budget.ledger.state import Reservation, State, was_released
 from mlprivacy.budget.ledger.transitions import AttemptKey, Bind, Commit, Register, Release, Reserve, Transition
 from mlprivacy.budget.ledger.units import Units
 from mlprivacy.budget.schedulers.queue import Queue
@@ -93,6 +93,8 @@ class Desk:
         self._waiting: dict[str, Wish] = {}
         self._counted: set[str] = set()  # those that have counted as arrivals
         self._said: dict[str, Answer] = {}  # what the ledger said against the last try
+        self._turned_away: set[JobKey] = set()  # they wait and ask again, and the queue can not take them
+        self._unspent: set[AttemptKey] = set()  # ended without having spent anything of what they held
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -107,6 +109,11 @@ class Desk:
     def waiting(self) -> tuple[Wish, ...]:
         """Who waits, in the order in which they came."""
         return tuple(self._waiting.values())
+
+    @property
+    def waiting_jobs(self) -> frozenset[JobKey]:
+        """All jobs that wait for this budget: in the queue, or turned away for now and about to ask again."""
+        return frozenset(self._turned_away | {wish.key for wish in self._waiting.values()})
 
     def wait_of(self, wish: Wish) -> Answer | None:
         """What one of them waits for."""
@@ -140,13 +147,15 @@ class Desk:
                 return found
             if (refused := self._against(wish)) is not None:
                 self._forget(_ident(wish))
-                return Asked(refused)
+                return Asked(self._noted(wish, refused))
             try:
                 self._join(wish)
             except BlockError as error:
-                return Asked(words.unreached(error))
+                return Asked(self._noted(wish, words.unreached(error)))
             await self._decide(but=wish.key)
-            return self.holds(wish) or Asked(self._answer(wish))
+            found = self.holds(wish) or Asked(self._answer(wish))
+            self._noted(wish, found.answer)
+            return found
 
     def holds(self, wish: Wish) -> Asked | None:
         """The reservation of this very attempt, where it has one."""
@@ -205,8 +214,19 @@ class Desk:
         queue.submit(demand_of(wish, ident, self.state, self.budget.spec), counts=ident not in self._counted)
         self._counted.add(ident)
 
+    def _noted(self, wish: Wish, answer: Answer) -> Answer:
+        """The answer; who waits without being in the queue is counted among the waiting all the same."""
+        away = answer.state == "Waiting" and _ident(wish) not in self._waiting
+        if away != (wish.key in self._turned_away):
+            (self._turned_away.add if away else self._turned_away.discard)(wish.key)
+            self._changed(self.domain)
+        return answer
+
     def withdraw(self, key: JobKey) -> None:
         """The job waits no more: it was suspended, refused or deleted."""
+        if key in self._turned_away:
+            self._turned_away.discard(key)
+            self._changed(self.domain)
         for ident in [i for i, one in self._waiting.items() if one.key == key]:
             self._forget(ident)
 
@@ -250,6 +270,8 @@ class Desk:
             again = False
             with metrics.DECISION_SECONDS.time():
                 decision = queue.decide(self._clock().timestamp(), explain=False)
+            if decision.expired:
+                self._changed(self.domain)
             for ident in decision.expired:
                 wish = self._waiting.pop(ident)
                 if wish.key != but:
@@ -303,7 +325,7 @@ class Desk:
         """
         if (refused := self._against(wish)) is not None:
             self._forget(_ident(wish))
-            return refused
+            return self._noted(wish, refused)
         try:
             if self.budget is not None and self._ready().fits(
                 demand_of(wish, _ident(wish), self.state, self.budget.spec)
@@ -311,14 +333,14 @@ class Desk:
                 return None
             self._join(wish)
         except BlockError as error:
-            return words.unreached(error)
+            return self._noted(wish, words.unreached(error))
         await self._decide(but=wish.key)
-        return self._answer(wish)
+        return self._noted(wish, self._answer(wish))
 
     async def reserve(self, wish: Wish) -> None:
         """Write the reservation of one that fits. The caller holds the lock. Raises Refused."""
         ranges = wish.ranges(self.state)
-        self._forget(_ident(wish))
+        self.withdraw(wish.key)
         await self._append([*wish.sources, wish.reserve(ranges)])
         if self._queue is not None and self._through == self.ledger.fold.head.sequence:
             self._queue.take(block_ids(ranges), _floats(wish.curve), wish.key.namespace)
@@ -349,6 +371,13 @@ class Desk:
                 continue  # settled before, by this step or another
             await self._append([step])
             self._give_back(held, step)
+            if isinstance(step, Commit) and step.curve is not None and not any(step.curve):
+                self._unspent = {key for key in self._unspent if key in self.state.settled} | {step.key}
+
+    def gave_back(self, key: AttemptKey) -> bool:
+        """Whether the attempt ended and spent nothing of what it held, as far as this process knows."""
+        done = self.state.settled.get(key)
+        return done is not None and (key in self._unspent or was_released(key, done))
 
     async def back_out(self, wish: Wish) -> None:
         """Give back what was reserved a moment ago, since another domain said no. The caller holds the lock."""

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 
 from mlprivacy.api.reasons import Reason
 from mlprivacy.budget.ledger.blocks import count
-from mlprivacy.budget.ledger.state import was_released
 from mlprivacy.budget.ledger.units import UNBOUNDED
 from mlprivacy.controller.budgets.answer import Answer
 from mlprivacy.controller.budgets.asks import Wish
@@ -100,7 +99,7 @@ def _settled(line: dict[str, Any], desk: Desk | None, uid: str) -> dict[str, Any
     done = desk.state.settled.get(key)
     if key in desk.state.reservations or done is None:
         return line
-    state: State = "Released" if was_released(key, done) else "Committed"
+    state: State = "Released" if desk.gave_back(key) else "Committed"
     return {**line, "state": state, "entry": desk.state.name_of(done.sequence)}
 
 
@@ -162,6 +161,8 @@ def as_before(look: Look, plan: Plan, desks: Sequence[Desk] = ()) -> Passed:
     held = [line for line in now if line.get("state") in ("Reserved", "Committed", "Outside")]
     if not held:
         sentence = "nothing is reserved: the job does not run"
+        if plan.phase in (Phase.SUCCEEDED, Phase.FAILED):
+            sentence = "nothing is reserved any more: the job has ended"
         return Passed(plan, ("False", Reason.WAITING_FOR_BUDGET, sentence), now)
     free = any(line["state"] == "Outside" for line in held)
     reason = Reason.OUTSIDE_ACCOUNTING if free else Reason.BUDGET_HELD

@@ -11,6 +11,7 @@ from tests.unit.controller.budgets.office import Counter, budget, key, wish
 from mlprivacy.api.reasons import Reason
 from mlprivacy.budget.ledger.fold import fold
 from mlprivacy.budget.ledger.transitions import Bind, Commit, Release
+from mlprivacy.policy.charge import Selection
 
 run = world.run
 
@@ -194,6 +195,30 @@ def test_new_blocks_are_asked_for_by_whoever_still_waits() -> None:
     held = run(desk.ask(wish(2, 0.5)))
 
     assert held.blocks == 8
+
+
+def test_all_who_wait_are_counted_once_also_those_that_the_queue_can_not_take() -> None:
+    counter = Counter()
+    desk = counter.desk()
+    run(desk.ask(wish(1, 0.7)))
+    assert desk.waiting_jobs == frozenset()
+    run(desk.ask(wish(2, 0.6)))
+    run(desk.ask(wish(2, 0.6)))
+    run(desk.ask(wish(3, 0.6, namespace="statistics")))
+    later = run(desk.ask(wish(4, 0.1, selections=(Selection(first="bucket 99"),))))
+    assert later.answer.state == "Waiting"
+    assert desk.waiting_jobs == {key(2), key(3, "statistics"), key(4)}
+
+    desk.withdraw(key(4))
+    run(desk.settle([Release("uid-1", 1, "Withdrawn")]))
+
+    assert desk.waiting_jobs == {key(3, "statistics")}  # there is room for one of the two
+
+
+def test_who_is_refused_waits_no_more() -> None:
+    desk = Counter().desk(budget(quotas=[{"namespace": "statistics", "share": 0.5}]))
+    assert run(desk.ask(wish(1))).answer.state == "Refused"
+    assert desk.waiting_jobs == frozenset()
 
 
 def test_without_a_budget_nothing_is_granted_and_what_was_spent_stays() -> None:

@@ -18,6 +18,7 @@ from mlprivacy.controller.budgets.desks import Closed, Desks
 from mlprivacy.controller.budgets.gate import Gate
 from mlprivacy.controller.budgets.look import Look, Passed
 from mlprivacy.controller.plan import Phase, Plan, Seen, Step
+from mlprivacy.controller.sealing import Unsealed
 from mlprivacy.controller.store import JobKey
 from mlprivacy.policy.charge import Charge, Selection
 from mlprivacy.policy.model import Decision, Obligations, Verdict
@@ -176,6 +177,22 @@ def test_the_end_of_a_training_is_spent_and_told() -> None:
 
     assert states(over) == ["Committed"]
     assert house.desk().state.reservations == {}
+
+
+def test_an_attempt_that_ended_at_its_seal_gave_back_what_it_held() -> None:
+    house = House()
+    passed = run(before(house, look(1, charge(0.4)), start()))
+    run(before(house, look(1, charge(0.4), gated=(("p", "p1"),), pods_alive=True), keep()))
+    unsealed = Unsealed("p", 3, "no")
+    ended = Seen("mlp-job-1-1", "j", 1, "", suspended=False, running=False, finished="Failed", unsealed=unsealed)
+    stop = Plan(Step.REST, Phase.FAILED, 1, Reason.FAILED, seen=ended)
+
+    over = run(before(house, look(1, charge(0.4), attempts=(ended,), status={"budgets": list(passed.budgets)}), stop))
+
+    assert states(over) == ["Released"]
+    assert over.condition is not None
+    assert over.condition[2] == "nothing is reserved any more: the job has ended"
+    assert house.desk().state.table.committed[0].tolist() == [0, 0, 0]
 
 
 def test_the_next_attempt_pays_again() -> None:
