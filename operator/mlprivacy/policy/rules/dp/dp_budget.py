@@ -148,7 +148,9 @@ def _loss(case: Case, account: Account, spec: PrivacyBudgetSpec) -> Iterator[Rai
             account,
             "spec.privacy" if privacy is None else "spec.privacy.mechanism",
             f"{refs} has the PrivacyBudget {name}, and {account.why}: what the job takes could not be counted",
-            f"set spec.privacy with mechanism: DPSGD, epsilon, delta, batchSize, epochs and maxGradNorm; or {_OUTSIDE}",
+            f"set spec.privacy with mechanism: DPSGD, epsilon below {exact(spec.epsilon)}, delta at most "
+            f"{at_most(delta_bound(use.dataset for use in account.uses))}, batchSize, epochs and maxGradNorm; "
+            f"or {_OUTSIDE}",
         )
         return
     if spec.unit == "User" and privacy.unit == "Event":
