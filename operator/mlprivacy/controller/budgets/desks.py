@@ -54,7 +54,7 @@ class Desks:
         log: where entries are.
         writer: the name that this process's entries bear.
         clock: the present, aware.
-        wake: told which job to look at.
+        wake: told which job to look at; others tell by it, too.
         changed: told which domain's ledger has a new entry.
         keeper: who says whether a ledger is whole.
     """
@@ -69,7 +69,7 @@ class Desks:
         keeper: Keeper,
     ) -> None:
         self._log = log
-        self._writer, self._clock, self._wake, self._changed = writer, clock, wake, changed
+        self._writer, self._clock, self.wake, self._changed = writer, clock, wake, changed
         self._keeper = keeper
         self._desks: dict[str, Desk] = {}
 
@@ -77,7 +77,7 @@ class Desks:
         """The desk of a domain, open or not."""
         found = self._desks.get(domain)
         if found is None:
-            found = self._desks[domain] = Desk(self._log, domain, self._writer, self._clock, self._wake, self._changed)
+            found = self._desks[domain] = Desk(self._log, domain, self._writer, self._clock, self.wake, self._changed)
         return found
 
     def __iter__(self) -> Iterator[Desk]:
@@ -111,7 +111,7 @@ class Desks:
         if wrong is not None:
             raise Closed(desk.domain, wrong, broken=True)
         for held in desk.state.reservations.values():  # what ended meanwhile is to be settled
-            self._wake(JobKey("TrainingJob", held.reserve.job.namespace, held.reserve.job.name))
+            self.wake(JobKey("TrainingJob", held.reserve.job.namespace, held.reserve.job.name))
 
     def broke(self, domain: str, error: ChainError) -> Closed:
         """Nothing of the domain is decided any more, or until what is missing at its end is back; to be raised."""

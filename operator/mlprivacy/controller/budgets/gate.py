@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from mlprivacy.api.reasons import ConditionType, Reason
@@ -110,7 +111,9 @@ class Gate:
             except Closed:
                 continue  # the gate says so, and starts nothing
             if (lack := lack_of(desk.state, charge)) is not None:
-                found[charge.domain] = await room_of(lack, charge, facts.losses)
+                key = JobKey("TrainingJob", raw["metadata"]["namespace"], raw["metadata"]["name"])
+                again = partial(self._desks.wake, key)
+                found[charge.domain] = await room_of(lack, charge, facts.losses, again)
         return found
 
     # -- before a start --------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -60,10 +60,13 @@ def lack_of(state: State, charge: Charge) -> Lack | None:
     return Lack(never, np.unique(committed, axis=0), state.capacity)
 
 
-async def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutcome]) -> Room:
+async def room_of(
+    lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutcome], later: Callable[[], None] = lambda: None
+) -> Room:
     """The same with the largest ε that still could be granted, where it is found within a moment.
 
-    No worker waits longer for a number that only helps; the next look finds it remembered.
+    No worker waits longer for a number that only helps. ``later`` is called on the loop once it is found after that:
+    the next look finds it remembered.
     """
     key = next((k for k, found in losses.items() if isinstance(found, Counted) and found.loss is charge.loss), None)
     if key is None or lane_of(key) == "long":
@@ -80,6 +83,9 @@ async def room_of(lack: Lack, charge: Charge, losses: Mapping[LossKey, LossOutco
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(MOMENT):
             return Room(never=lack.never, largest=await asyncio.shield(asyncio.wrap_future(future)))
+    asyncio.wrap_future(future).add_done_callback(
+        lambda done: None if done.cancelled() or done.exception() is not None else later()
+    )
     return Room(never=lack.never)
 
 
