@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 _TERMS_MAX: Final = 1000  # of the series; dp-accounting gives up there too
 _BLOCK: Final = 64  # terms of the series computed at once
 _STOP: Final = 30.0  # e-folds below the sum at which a term no longer counts
+_ROUNDING: Final = 1e-14  # of a series that sums to about 1; below it the sum says nothing, and may be less than 1
 _LARGE: Final = 25.0  # from here on erfc is taken from its asymptotic series
 
 
@@ -38,17 +39,22 @@ def sampled_gaussian(orders: Sequence[float], rate: float, sigma: float) -> Curv
         return (0.0,) * len(orders)
     if rate == 1:
         return tuple(order / (2 * sigma * sigma) for order in orders)
-    curve = [
-        _whole(int(order), rate, sigma) / (order - 1)
-        if float(order).is_integer()
-        else _fractional(float(order), rate, sigma) / (order - 1)
-        for order in orders
-    ]
+    curve = [_at(float(order), rate, sigma) for order in orders]
     open_ = [i for i, value in enumerate(curve) if math.isinf(value)]
     exact = mixture.renyi([orders[i] for i in open_], mixture.binomial(1, rate, sigma)) if open_ else ()
     for i, value in zip(open_, exact, strict=True):
         curve[i] = value
     return tuple(curve)
+
+
+def _at(order: float, rate: float, sigma: float) -> float:
+    """ε at one order; infinite where the series of a fractional one does not converge."""
+    if not order.is_integer():
+        moment = _fractional(order, rate, sigma)
+        if moment > _ROUNDING:
+            return moment / (order - 1)
+        order = math.ceil(order)  # a sum so close to 1 has lost its digits; ε never falls as the order grows
+    return _whole(int(order), rate, sigma) / (order - 1)
 
 
 def _whole(order: int, rate: float, sigma: float) -> float:
