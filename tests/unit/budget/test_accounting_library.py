@@ -173,9 +173,13 @@ def test_statement_3_rdp_is_never_below_pld_with_several_rows(rows: int, delta: 
     assert 0 < pld_epsilon(event, delta, 5e-3) <= epsilon_for_people(event, delta)
 
 
-@pytest.mark.parametrize(("rate", "sigma"), [(5e-6, 1e6), (5e-6, 1e5), (1e-9, 1e5), (1e-3, 1e6)])
+@pytest.mark.parametrize(
+    ("rate", "sigma"), [(5e-6, 1e6), (5e-6, 1e5), (1e-9, 1e5), (1e-3, 1e6), (1e-2, 1e6), (1e-3, 1e5)]
+)
 def test_a_loss_too_small_for_its_series_is_bounded_by_the_next_whole_order(rate: float, sigma: float) -> None:
     """A sum that rounds to less than 1 would be a negative loss; a billion steps would add it up."""
-    orders = (1.5, 2.5, 3.5, 9.9)
+    orders = (1.5, 2.5, 3.5, 9.9, 20.5)
     exact = [order * rate * rate / (2 * sigma * sigma) for order in orders]  # the first term, all that counts here
-    assert all(value >= least for value, least in zip(sampled_gaussian(orders, rate, sigma), exact, strict=True))
+    assert all(
+        value >= least * (1 - 1e-6) for value, least in zip(sampled_gaussian(orders, rate, sigma), exact, strict=True)
+    )

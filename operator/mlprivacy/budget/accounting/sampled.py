@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 _TERMS_MAX: Final = 1000  # of the series; dp-accounting gives up there too
 _BLOCK: Final = 64  # terms of the series computed at once
 _STOP: Final = 30.0  # e-folds below the sum at which a term no longer counts
-_ROUNDING: Final = 1e-14  # of a series that sums to about 1; below it the sum says nothing, and may be less than 1
+_ROUNDING: Final = 1e-10  # of a series that sums to about 1, of which a millionth may be lost; below it more is
 _LARGE: Final = 25.0  # from here on erfc is taken from its asymptotic series
 
 
