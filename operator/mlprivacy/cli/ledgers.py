@@ -96,7 +96,10 @@ def parse_anchor(text: str) -> Head:
     domain, _, rest = text.rpartition("=")
     sequence, _, digest = rest.partition(":")
     if not domain or not sequence.isdecimal() or len(sequence) > 15 or not digest:
-        raise CliError(f"--anchor {text!r} is not of the form DOMAIN=SEQ:HASH.")
+        raise CliError(
+            f"--anchor {text!r} is not of the form DOMAIN=SEQ:HASH, as in clinic-patients=12:4f5e…: SEQ is the number "
+            "of an entry and HASH its hash, both of which `mlprivacy budget ledger` prints of the newest one."
+        )
     return Head(domain, int(sequence), digest)
 
 

@@ -140,6 +140,8 @@ def _answer(options: dict[str, Any], access: Access) -> tuple[dict[str, Any], in
     if kept is not None:
         found = body["budget"] = {**kept.answer(plan), "delta": kept.delta}
         code = EXIT_REFUSED if found["never"] or (found.get("quota") or {}).get("reached") else code
+        if refused := _too_loose(plan, found):
+            found["sentence"], code = f"{refused} Else: {found['sentence']}", EXIT_REFUSED
     if options["utility"]:
         grid = planutility.points(plan, planutility.read_grid(options["grid"]))
         cache = options["utility_cache"] or options["utility"].with_suffix(".results.jsonl")
@@ -173,6 +175,14 @@ def _delta_from(options: dict[str, Any]) -> str:
     if options["delta"] is not None:
         return "given"
     return "records" if options["records"] is not None else "budget"
+
+
+def _too_loose(plan: Any, found: dict[str, Any]) -> str | None:
+    """What the controller says of a delta beyond 1/(100 N) where there is a budget; None for one that it takes."""
+    most = 1 / (100 * plan.records) if plan.records is not None else None
+    if "budget" not in found or most is None or plan.delta <= most * (1 + 1e-9):
+        return None
+    return f"It would be refused: with a budget, delta is at most 1/(100 N), here {most:.2g}."
 
 
 def _question(options: dict[str, Any]) -> Any:

@@ -242,6 +242,14 @@ def test_a_job_that_holds_its_part_is_shown_with_what_the_ledger_says_of_it(run:
     assert "Uses 30 % of each block, 2 such jobs fit." in words(run("--job", "diagnosis", objects=objects)[0])
 
 
+def test_a_job_that_reaches_no_open_block_is_told_of_no_room(run: Any) -> None:
+    late = change(using_job("late", "Waiting", "WaitingForBudget"), "spec.datasets", [{"blocks": {"to": "2020-W01"}}])
+    objects = [budget(*SPENT), *ledger_objects(*SPENT), late]
+    body = json.loads(run("--job", "late", "-o", "json", objects=objects)[0].output)
+    assert body["budgets"][0]["left"] is None
+    assert "granted now" not in words(run("--job", "late", objects=objects)[0])
+
+
 @pytest.mark.parametrize(("last", "word"), [(commit(1), "SPENT"), (release(1), "GIVEN BACK")])
 def test_a_job_that_is_being_deleted_stands_as_the_ledger_says(run: Any, last: Any, word: str) -> None:
     """Somebody's finalizer keeps a job whose attempt is settled, and its status says still that it is reserved."""

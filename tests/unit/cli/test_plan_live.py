@@ -36,7 +36,7 @@ from mlprivacy.cli.main import cli
 from mlprivacy.controller.budgets.asks import block_ids
 from mlprivacy.controller.budgets.queues import queue_of
 
-JOB = ("-n", "60000", "--batch-size", "256", "--noise-multiplier", "1.1", "--epochs", "60", "--delta", "1e-5")
+JOB = ("-n", "60000", "--batch-size", "256", "--noise-multiplier", "1.1", "--epochs", "60", "--delta", "1e-7")
 SPENT = (reserve(1, 0.5), commit(1))
 FULL = (reserve(1, 0.9), commit(1), reserve(2, 0.0999))
 HELD = (reserve(1, 0.8), commit(1), reserve(2, 0.1999))
@@ -55,6 +55,13 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Any:
 def answered(result: Result) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(result.stdout)["budget"]
     return body
+
+
+def test_a_delta_that_the_controller_refuses_is_told(plan: Any) -> None:
+    objects = [budget(*SPENT), *ledger_objects(*SPENT)]
+    result = plan("--budget", DOMAIN, objects=objects, job=(*JOB[:-1], "1e-5"))
+    assert result.exit_code == 1
+    assert "It would be refused: with a budget, delta is at most 1/(100 N), here 1.7e-07." in result.output
 
 
 def test_exactly_from_the_ledger(plan: Any) -> None:

@@ -189,7 +189,7 @@ def retire_lines(budget: Budget, new: Sequence[str], known: Sequence[str]) -> It
         span = budget.cut.span_of(entry)
         inside = [use for key, use in uses.items() if span.first <= key <= span.last]
         use = max(inside, key=lambda one: one.used, default=None)
-        said = "not among the fullest" if span.count == 1 else "none of them among the fullest"
+        said = "not among those of which the status tells the use"
         if use is not None:
             said = f"{use.used:.3g} % used, {use.reserved:.3g} % of it by running jobs"
             said = said if span.count == 1 else f"the fullest is {style.printable(use.name)}, {said}"

@@ -196,6 +196,10 @@ def _room(job: JobUse, use: Use, budget: Budget, now: datetime, state: State | N
     held = state.reservations.get((job.uid, use.attempt))
     if held is not None:
         return room.exact(state, budget, held.reserve.curve, now, held.reserve.ranges, job.namespace)
+    try:
+        reached(state, budget.cut, _selections(job))
+    except ValueError:
+        return None  # the job reaches no block that is open, as its condition says: there is no room to speak of
     asked = asked_of(job, use, state, budget)
     if asked is None:
         return room.guess(budget, use.share, now, blocks_of(job.spec, budget), job.namespace, why=_BY_SHARE)
@@ -209,15 +213,13 @@ def asked_of(job: JobUse, use: Use, state: State, budget: Budget) -> tuple[Units
     which datasets belong to the domain, so that only a number that comes to this very share is taken.
     """
     datasets: Sequence[Mapping[str, Any]] = job.spec.get("datasets") or ({},)
-    spans = [dataset.get("blocks") or {} for dataset in datasets]
     timed = budget.cut.by == "IngestionTime" and any(dataset.get("rows") for dataset in datasets)
     if use.noise_multiplier is None or use.sampling_rate is None or use.steps is None or timed:
         return None
     each = [int(dataset.get("maxRecordsPerUnit") or 1) for dataset in datasets]
     trials, share = int(job.spec.get("trials") or 1), use.share or 0.0
     try:
-        selections = [Selection(span.get("from"), span.get("to")) for span in spans]
-        ranges = reached(state, budget.cut, selections)
+        ranges = reached(state, budget.cut, _selections(job))
         for rows in dict.fromkeys((sum(each), *each, 1)):
             if rows > ROWS_AT_ONCE:
                 continue
@@ -229,6 +231,12 @@ def asked_of(job: JobUse, use: Use, state: State, budget: Budget) -> tuple[Units
     except ValueError:  # no block is reached now, or the numbers are none that can be counted
         return None
     return None
+
+
+def _selections(job: JobUse) -> list[Selection]:
+    datasets: Sequence[Mapping[str, Any]] = job.spec.get("datasets") or ({},)
+    spans = [dataset.get("blocks") or {} for dataset in datasets]
+    return [Selection(span.get("from"), span.get("to")) for span in spans]
 
 
 def blocks_of(spec: Mapping[str, Any], budget: Budget) -> tuple[str, ...]:

@@ -30,10 +30,16 @@ def block_steps(
     cut, wrong = state.promise.cut, list[str]()
     opening: Ranges = ()
     since = parse_time(f"{spec.blocks.since}T00:00:00Z") if spec.blocks.since else min(now, made)
-    try:
-        opening = blocks_due(state, cut, since, now) or ()
-    except BlockError as error:
-        wrong.append(str(error))
+    if cut.period is not None and not state.table.opened.any() and cut.key_at(since) > cut.key_at(now):
+        wrong.append(
+            f"spec.blocks.since is {spec.blocks.since}, which is in the future: no block is open, and no job is "
+            "granted anything before. While nothing is spent, delete the budget and make it anew with an earlier day"
+        )
+    else:
+        try:
+            opening = blocks_due(state, cut, since, now) or ()
+        except BlockError as error:
+            wrong.append(str(error))
     spans = []
     for index, blocks in enumerate(spec.retired):
         try:

@@ -100,3 +100,13 @@ def test_all_buckets_of_a_large_budget_are_one_entry() -> None:
     book = Book(by="Subject", buckets=16_384)
     book.look("bucket 0..bucket 16383")
     assert book.counts() == (0, 16_384)
+
+
+def test_a_beginning_in_the_future_is_told_in_days_and_not_in_numbers_of_blocks() -> None:
+    ledger = Book(**WEEKS)
+    steps, wrong = block_steps(ledger.state, budget(blocks=WEEKS | {"since": "2027-02-01"}), NOW, NOW)
+    assert steps == []
+    assert wrong is not None
+    assert wrong.startswith("spec.blocks.since is 2027-02-01, which is in the future")
+    this_week = budget(blocks=WEEKS | {"since": "2026-03-15"})
+    assert block_steps(ledger.state, this_week, NOW, NOW)[1] is None
