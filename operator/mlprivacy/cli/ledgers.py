@@ -112,7 +112,14 @@ def _print(report: LedgerReport) -> None:
         for line in _domain(one):
             click.echo(printable(line))
     word = coloured("verified", "green", bold=True) if report.ok else coloured("not verified", "red", bold=True)
-    click.echo(f"{word}: {report.entries} entries of {len(report.domains)} domains, {len(report.problems)} problems.")
+    click.echo(
+        f"{word}: {_many(report.entries, 'entry', 'entries')} of "
+        f"{_many(len(report.domains), 'domain')}, {_many(len(report.problems), 'problem')}."
+    )
+
+
+def _many(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _domain(one: DomainReport) -> Iterator[str]:
@@ -132,6 +139,8 @@ def _domain(one: DomainReport) -> Iterator[str]:
         marks = "".join(f", {mark}" for mark in ("tainted", "retired") if use[mark])
         epsilon = f"epsilon {use['epsilon']:g}" if "epsilon" in use else "epsilon without bound"
         yield f"  {use['block']}: {use['usedPercent']:g} % used, {epsilon}{marks}"
+    if (more := counts["open"] + counts["retired"] - len(status["fullest"][:5])) > 0:
+        yield f"  and {more} more blocks that are used no more than these; -o json has all"
     worst = status["worstCasePerPerson"]
     bound = f"epsilon {worst['epsilon']:g}" if "epsilon" in worst else "no bound"
     yield f"  worst case of a person: {bound} at delta {worst['delta']:g} ({worst['reason']})"

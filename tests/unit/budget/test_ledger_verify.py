@@ -132,7 +132,7 @@ def test_the_command_prints_balances(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["verify", "ledger", file, "--anchor", f"{DOMAIN}={head.sequence}:{head.hash}"])
     assert result.exit_code == 0, result.output
     assert "bucket 3: 45 % used" in result.output
-    assert "verified: 8 entries of 1 domains, 0 problems." in result.output
+    assert "verified: 8 entries of 1 domain, 0 problems." in result.output
 
 
 def test_the_command_names_the_bad_entry(tmp_path: Path) -> None:

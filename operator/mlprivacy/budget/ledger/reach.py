@@ -13,6 +13,7 @@ from mlprivacy.api.ledger_entry import MAX_RANGES
 from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges, check_ranges
 from mlprivacy.budget.ledger.state import State
 
+_SHOWN: Final = 4  # ranges of blocks in a sentence
 _BY_TIME: Final = "IngestionTime"  # only there a moment says in which block a record lies
 
 
@@ -64,6 +65,19 @@ def blocks_due(state: State, cut: Cut, since: datetime, now: datetime) -> Ranges
     return check_ranges((Range(last + 1, newest),)) if newest > last else None
 
 
+def _open_ones(state: State, keys: NDArray[np.intp]) -> str:
+    """Which blocks are open, with the holes that retired ones leave."""
+    if not keys.size:
+        return "none is open"
+    runs = _runs(keys)
+    shown = [
+        state.label(one.first) if one.count == 1 else f"{state.label(one.first)} to {state.label(one.last)}"
+        for one in runs[:_SHOWN]
+    ]
+    more = f" and {len(runs) - _SHOWN} more ranges" if len(runs) > _SHOWN else ""
+    return f"the open ones are {', '.join(shown)}{more}"
+
+
 def open_rows(state: State) -> NDArray[np.intp]:
     """The rows of the blocks that are open and not retired."""
     return np.flatnonzero(state.table.opened & ~state.table.retired)
@@ -83,12 +97,12 @@ def reached(state: State, cut: Cut, selections: Iterable[Bounds]) -> Ranges:
         first, last = _keys(cut, one)
         wanted |= (keys >= first) & (keys <= last)
     if not wanted.any():
-        newest = state.table.base + int(np.flatnonzero(state.table.opened)[-1]) if len(keys) else -1
-        if keys.size and all(_keys(cut, one)[1] <= newest for one in asked):
-            raise NeverReached(
-                "every block that it selects is retired, or was before the first, or is none; the open ones are "
-                f"{state.label(int(keys[0]))} to {state.label(int(keys[-1]))}"
-            )
+        opened = state.table.base + np.flatnonzero(state.table.opened)
+        newest = int(opened[-1]) if opened.size else -1
+        all_there = cut.period is None and opened.size >= (cut.buckets or 1)  # of periods a new one will open
+        if opened.size and (all_there or all(_keys(cut, one)[1] <= newest for one in asked)):
+            which = "every block that it selects is retired, or was before the first, or is none"
+            raise NeverReached(f"{which}; {_open_ones(state, keys)}")
         raise BlockError("no block that is open lies in what the job selects; see the blocks in the budget's status")
     return check_ranges(_runs(keys[wanted]))
 

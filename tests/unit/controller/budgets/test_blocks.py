@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.unit import ledger_world as world
 from tests.unit.controller.budgets.office import budget
 
 from mlprivacy.budget.ledger.append import Ledger
-from mlprivacy.budget.ledger.blocks import Cut, Range, Ranges
+from mlprivacy.budget.ledger.blocks import BlockError, Cut, Range, Ranges
+from mlprivacy.budget.ledger.reach import NeverReached, reached
 from mlprivacy.budget.ledger.state import State
 from mlprivacy.budget.ledger.summary import status_of
 from mlprivacy.budget.ledger.transitions import Open, Retire
 from mlprivacy.controller.budgets.blocks import block_steps
+from mlprivacy.policy.charge import Selection
 
 run = world.run
 WEEKS = {"by": "SubjectCohort", "period": "Week"}
@@ -110,3 +113,17 @@ def test_a_beginning_in_the_future_is_told_in_days_and_not_in_numbers_of_blocks(
     assert wrong.startswith("spec.blocks.since is 2027-02-01, which is in the future")
     this_week = budget(blocks=WEEKS | {"since": "2026-03-15"})
     assert block_steps(ledger.state, this_week, NOW, NOW)[1] is None
+
+
+def test_who_selects_what_is_retired_for_good_is_told_what_is_open_and_that_it_will_never_be_reached() -> None:
+    weeks = Book(**WEEKS)
+    weeks.look("2025-W03..2025-W05", "2025-W08")
+    with pytest.raises(NeverReached, match="the open ones are 2025-W02, 2025-W06 to 2025-W07, 2025-W09 to 2026-W11"):
+        reached(weeks.state, weeks.cut, [Selection("2025-W03", "2025-W05")])
+    with pytest.raises(BlockError, match="no block that is open"):
+        reached(weeks.state, weeks.cut, [Selection("2027-W01")])  # which will come
+
+    one = Book(by="Subject")
+    one.look("bucket 0")
+    with pytest.raises(NeverReached, match="none is open"):
+        reached(one.state, one.cut, [Selection()])

@@ -9,8 +9,9 @@ from tests.unit import ledger_world as world
 from tests.unit.controller.budgets.office import Counter, budget, key, wish
 
 from mlprivacy.api.reasons import Reason
+from mlprivacy.budget.ledger.blocks import Cut, Range
 from mlprivacy.budget.ledger.fold import fold
-from mlprivacy.budget.ledger.transitions import Bind, Commit, Release
+from mlprivacy.budget.ledger.transitions import Bind, Commit, Open, Release
 from mlprivacy.policy.charge import Selection
 
 run = world.run
@@ -198,14 +199,16 @@ def test_new_blocks_are_asked_for_by_whoever_still_waits() -> None:
 
 
 def test_all_who_wait_are_counted_once_also_those_that_the_queue_can_not_take() -> None:
-    counter = Counter()
-    desk = counter.desk()
+    counter, weeks = Counter(), Cut("SubjectCohort", "Week")
+    founding = [world.promise(cut=weeks), Open((Range(2900, 2907),))]
+    run(world.ledger(counter.log).append(founding))
+    desk = counter.desk(budget(blocks={"by": "SubjectCohort", "period": "Week"}))
     run(desk.ask(wish(1, 0.7)))
     assert desk.waiting_jobs == frozenset()
     run(desk.ask(wish(2, 0.6)))
     run(desk.ask(wish(2, 0.6)))
     run(desk.ask(wish(3, 0.6, namespace="statistics")))
-    later = run(desk.ask(wish(4, 0.1, selections=(Selection(first="bucket 99"),))))
+    later = run(desk.ask(wish(4, 0.1, selections=(Selection(first="2099-W01"),))))
     assert later.answer.state == "Waiting"
     assert desk.waiting_jobs == {key(2), key(3, "statistics"), key(4)}
 
