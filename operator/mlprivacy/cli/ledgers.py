@@ -132,8 +132,8 @@ def _domain(one: DomainReport) -> Iterator[str]:
     counts = status["blocks"]
     yield (
         f"  promise {promise.revision}: epsilon {promise.epsilon}, delta {promise.delta} for each {promise.unit}; "
-        f"{counts['open']} blocks open, {counts['exhausted']} of them full, {counts['retired']} retired, "
-        f"{counts['tainted']} tainted; {status['reservations']} reservations held"
+        f"{_many(counts['open'], 'block')} open, {counts['exhausted']} of them full, {counts['retired']} retired, "
+        f"{counts['tainted']} tainted; {_many(status['reservations'], 'reservation')} held"
     )
     for use in status["fullest"][:5]:
         marks = "".join(f", {mark}" for mark in ("tainted", "retired") if use[mark])

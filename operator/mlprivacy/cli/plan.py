@@ -179,10 +179,12 @@ def _delta_from(options: dict[str, Any]) -> str:
 
 def _too_loose(plan: Any, found: dict[str, Any]) -> str | None:
     """What the controller says of a delta beyond 1/(100 N) where there is a budget; None for one that it takes."""
-    most = 1 / (100 * plan.records) if plan.records is not None else None
+    from mlprivacy.policy.charging import UNITS_PER_DELTA  # noqa: PLC0415
+
+    most = 1 / (UNITS_PER_DELTA * plan.records) if plan.records is not None else None
     if "budget" not in found or most is None or plan.delta <= most * (1 + 1e-9):
         return None
-    return f"It would be refused: with a budget, delta is at most 1/(100 N), here {most:.2g}."
+    return f"It would be refused: with a budget, delta is at most 1/({UNITS_PER_DELTA} N), here {most:.2g}."
 
 
 def _question(options: dict[str, Any]) -> Any:

@@ -256,7 +256,9 @@ def test_a_job_that_is_being_deleted_stands_as_the_ledger_says(run: Any, last: A
     mine = replace(reserve(1, 0.3), job=Job("research", "diagnosis", "uid-diagnosis"))
     last = replace(last, job_uid="uid-diagnosis")
     objects = [budget(mine, last), *ledger_objects(mine, last), using_job(sharePercent=30)]
-    assert run("--job", "diagnosis", objects=objects)[0].output.startswith(f"{word}  TrainingJob")
+    screen = run("--job", "diagnosis", objects=objects)[0].output
+    assert screen.startswith(f"{word}  TrainingJob")
+    assert "BudgetHeld" not in screen  # the condition is as old as the status
 
 
 @pytest.mark.parametrize("numbers", [{"sharePercent": 10}, {"noiseMultiplier": None}, {"steps": -1}])

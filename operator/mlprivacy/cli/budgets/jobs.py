@@ -166,7 +166,10 @@ def page_of(
 ) -> JobPage:
     """The page of a job beside the budgets that could be read, and their ledgers (by domain) where these could."""
     parts = []
-    job = replace(job, uses=tuple(_as_told(job, use, (states or {}).get(use.domain)) for use in job.uses))
+    told = tuple(_as_told(job, use, (states or {}).get(use.domain)) for use in job.uses)
+    if told != job.uses:  # the condition is as old as the status that the ledger contradicts
+        newer = {kind: one for kind, one in job.conditions.items() if kind != "BudgetReserved"}
+        job = replace(job, uses=told, conditions=newer)
     for use in job.uses:
         budget = next(iter(named(budgets, use.budget)), None)
         found = None if budget is None else _room(job, use, budget, now, (states or {}).get(use.domain))
