@@ -19,12 +19,11 @@ from mlprivacy.budget.ledger.registrations import reduced
 from mlprivacy.kube import metrics
 from mlprivacy.kube.client import KubeClient, Object
 from mlprivacy.kube.custom import expression_errors, expression_trial, with_outcomes
-from mlprivacy.kube.errors import ApiError, NotFound
 from mlprivacy.kube.fabric import FabricStore
 from mlprivacy.kube.factstore_budgets import BudgetCopies
 from mlprivacy.kube.factstore_changes import REGISTRATIONS, concerned, matters
 from mlprivacy.kube.factstore_index import INDEXERS, place_of
-from mlprivacy.kube.factstore_reads import ReadBudget
+from mlprivacy.kube.factstore_reads import ReadBudget, Reader
 from mlprivacy.kube.factstore_view import Absent, Key, View
 from mlprivacy.kube.informer import Informer, compact, identity_and_labels
 from mlprivacy.kube.losses import Asker, LossCounter, asker_of, with_losses
@@ -40,7 +39,6 @@ from mlprivacy.kube.resources import (
     POLICYEXCEPTIONS,
     PRIVACYBUDGETS,
     PRIVACYPOLICIES,
-    Resource,
 )
 from mlprivacy.kube.settling import Recent
 from mlprivacy.policy.charge import Registered
@@ -70,9 +68,6 @@ SOURCES: Final = (
     LEDGERENTRIES,
 )
 _TRANSFORMS: Final = {NAMESPACES: identity_and_labels, LEDGERENTRIES: reduced}
-_READABLE: Final[Mapping[str, Resource]] = {
-    r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS)
-}
 PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's namespace that hold packs of users
 ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
 _ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
@@ -111,7 +106,7 @@ class FactStore:
         self._custom = custom
         self._losses = LossCounter()
         self._read_seconds = read_seconds
-        self._budget = ReadBudget(reads_per_second)
+        self._reader = Reader(client, ReadBudget(reads_per_second))
         self.informers: Mapping[str, Informer] = {
             resource.kind: Informer(
                 client,
@@ -238,14 +233,14 @@ class FactStore:
         asker = references(raw).namespace
         if asks_further(raw):
             await self._fabric.wanted(until if read_misses else None)
-        view = View(self)
+        view = View(self, asker)
         facts = select_facts(raw, view, now, capabilities=capabilities)
         for _ in range(_ROUNDS):
             # Of claims there is no copy, so whoever waits for its copies reads them all the same.
             wanted = [k for k in view.misses if read_misses or k[0] == PERSISTENTVOLUMECLAIMS.kind]
             if not wanted:
                 break
-            read = (self._read(key, until, asker) if read_misses else self._claim(key) for key in wanted)
+            read = (self._reader.read(k, until, asker) if read_misses else self._reader.claim(k) for k in wanted)
             view.learn(dict(zip(wanted, await asyncio.gather(*read), strict=True)))
             facts = select_facts(raw, view, now, capabilities=capabilities)
         counted, judged = await asyncio.gather(
@@ -291,32 +286,9 @@ class FactStore:
         deadline = self._until(None)
         found: set[Key] = set()
         for key in keys:
-            if self.parsed(*key) is not None or await self._read(key, deadline, asker) is not Absent:
+            if self.parsed(*key) is not None or await self._reader.read(key, deadline, asker) is not Absent:
                 found.add(key)
         return found
-
-    async def _claim(self, key: Key) -> Any:
-        """A PersistentVolumeClaim, or Absent. Raises ApiError."""
-        try:
-            return await self._client.get(PERSISTENTVOLUMECLAIMS, key[2], key[1])
-        except (NotFound, ValueError):
-            return Absent
-
-    async def _read(self, key: Key, deadline: float, asker: str) -> Any:
-        kind, namespace, name = key
-        if not self._budget.take(key, asker):
-            return Absent
-        resource = _READABLE[kind]
-        try:
-            async with asyncio.timeout_at(deadline):
-                raw = await self._client.get(resource, name, namespace or None)
-        except (NotFound, ValueError):
-            return Absent
-        except (ApiError, TimeoutError) as error:
-            logger.warning("%s could not be read, so what depends on it is held: %s", resource, error)
-            return Absent
-        info = kind_named(kind)
-        return raw if info is None else parse_spec(info, compact(raw))
 
     # -- what the view reads ---------------------------------------------------------------------------------------
 
@@ -430,6 +402,7 @@ class FactStore:
                 self._told(Dependency(kind, namespace, name), old, new)  # its status is written with every job
                 return
             self._parsed.pop((kind, namespace, name), None)
+            self._reader.changed(kind, namespace, name)
             if kind == "DatasetGrant":
                 self._grants.pop(namespace, None)
             elif kind == "PrivacyPolicy":

@@ -1,11 +1,33 @@
-"""How often a cache miss may become a read of the API server: a token bucket, and a short memory of names not found."""
+"""What the copies do not hold is read from the API server: how often, and what was found a moment ago."""
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from mlprivacy.kube.factstore_view import Key
+from mlprivacy.api.base import parse_spec
+from mlprivacy.api.kinds import kind_named
+from mlprivacy.kube.client import KubeClient
+from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.factstore_view import Absent, Key
+from mlprivacy.kube.informer import compact
+from mlprivacy.kube.resources import (
+    CONSENTSCOPES,
+    DATACLASSES,
+    DATASETGRANTS,
+    DATASETS,
+    NAMESPACES,
+    PERSISTENTVOLUMECLAIMS,
+    Resource,
+)
 
+logger = logging.getLogger(__name__)
+
+_READABLE: Final[Mapping[str, Resource]] = {
+    r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS, DATASETGRANTS)
+}
+FOUND_SECONDS: Final = 2.0  # that what was read stands in for a copy that lags behind
 AGAIN_SECONDS: Final = 1.0
 REMEMBERED: Final = 4096
 
@@ -67,3 +89,63 @@ class ReadBudget:
             del self._asked[next(iter(self._asked))]
         self._asked[who] = now
         return True
+
+
+class Reader:
+    """Reads what the copies do not hold (yet), within a ReadBudget; what it found it gives again for a moment.
+
+    Several looks at one job, and the jobs of one `kubectl apply`, ask for the same names within a second. While the
+    watch lags behind, the second look must not know less than the first.
+    """
+
+    def __init__(self, client: KubeClient, budget: ReadBudget, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._budget, self._clock = client, budget, clock
+        self._found: dict[Key, tuple[float, Any]] = {}
+
+    async def read(self, key: Key, deadline: float, asker: str) -> Any:
+        """The parsed object, the raw one of another group, or Absent; nothing is waited for after `deadline` (loop).
+
+        A DatasetGrant without a name is all those of the namespace. `asker` is the namespace whose reads it takes.
+        """
+        kind = key[0]
+        if not self._budget.take(key, asker):
+            return self._lately(key)
+        try:
+            async with asyncio.timeout_at(deadline):
+                found = await self._get(key)
+        except (NotFound, ValueError):
+            found = Absent
+        except (ApiError, TimeoutError) as error:
+            logger.warning("%s could not be read, so what depends on it is held: %s", _READABLE[kind], error)
+            return self._lately(key)
+        self._found.pop(key, None)
+        if found is not Absent and kind != PERSISTENTVOLUMECLAIMS.kind:
+            self._found[key] = (self._clock(), found)
+            while len(self._found) > REMEMBERED:
+                del self._found[next(iter(self._found))]
+        return found
+
+    def changed(self, kind: str, namespace: str, name: str) -> None:
+        """The copy has caught up on this object, or it is gone."""
+        self._found.pop((kind, namespace, name), None)
+        self._found.pop((kind, namespace, ""), None)
+
+    async def claim(self, key: Key) -> Any:
+        """A PersistentVolumeClaim, or Absent. Raises ApiError."""
+        try:
+            return await self._client.get(PERSISTENTVOLUMECLAIMS, key[2], key[1])
+        except (NotFound, ValueError):
+            return Absent
+
+    async def _get(self, key: Key) -> Any:
+        kind, namespace, name = key
+        info, resource = kind_named(kind), _READABLE[kind]
+        if kind == DATASETGRANTS.kind and info is not None:
+            listed = await self._client.list(resource, namespace)
+            return tuple(sorted((parse_spec(info, compact(raw)) for raw in listed), key=lambda grant: grant.name))
+        raw = await self._client.get(resource, name, namespace or None)
+        return raw if info is None else parse_spec(info, compact(raw))
+
+    def _lately(self, key: Key) -> Any:
+        at, found = self._found.get(key, (float("-inf"), Absent))
+        return found if self._clock() - at <= FOUND_SECONDS else Absent

@@ -72,8 +72,9 @@ class Copies(Protocol):
 class View:
     """A `policy.gather.Lookup` over the copies. `misses` are the names to read before it is asked again."""
 
-    def __init__(self, copies: Copies) -> None:
-        self._copies = copies
+    def __init__(self, copies: Copies, asker: str) -> None:
+        """`asker` is the namespace of the job."""
+        self._copies, self._asker = copies, asker
         self._learned: dict[Key, Any] = {}
         self.misses: tuple[Key, ...] = ()
 
@@ -99,8 +100,11 @@ class View:
         return cast("Parsed[DatasetSpec] | None", self._ours("Dataset", namespace, name))
 
     def grants(self, namespace: str) -> Sequence[Parsed[DatasetGrantSpec]]:
-        """All DatasetGrants of a namespace."""
-        return self._copies.grants(namespace)
+        """All DatasetGrants of a namespace; where none names the job's, one made a moment ago may not have arrived."""
+        known = self._copies.grants(namespace)
+        if any(g.spec is None or any(f.namespace == self._asker for f in g.spec.from_) for g in known):
+            return known
+        return self._miss(("DatasetGrant", namespace, "")) or known
 
     def consent_scope(self, namespace: str, name: str) -> Parsed[ConsentScopeSpec] | None:
         """A ConsentScope."""

@@ -11,7 +11,8 @@ from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError
 from mlprivacy.kube.facts import FactStore
 from mlprivacy.kube.factstore_changes import touched_by
-from mlprivacy.kube.factstore_reads import REMEMBERED, ReadBudget
+from mlprivacy.kube.factstore_reads import FOUND_SECONDS, REMEMBERED, ReadBudget, Reader
+from mlprivacy.kube.factstore_view import Absent
 from mlprivacy.kube.settling import SETTLE_SECONDS, Recent, exception_of
 from mlprivacy.policy.engine import evaluate
 from mlprivacy.policy.model import Dependency, Verdict
@@ -131,7 +132,46 @@ async def test_an_object_that_has_not_arrived_yet_is_read_once(store: FactStore,
     assert ("team", "fresh") in facts.datasets
     assert set(facts.data_classes) == {"plain"}
     assert sum(path.endswith("/datasets/fresh") for _, path, _ in api.requests) == 1
-    assert again.datasets == {}, "within a second the same name is not read twice"
+    assert again.datasets == facts.datasets, "what was found is known to the next job of the same apply"
+
+
+async def test_a_grant_that_has_not_arrived_yet_is_read(store: FactStore, api) -> None:
+    await api.put(f"{GROUP}/namespaces/other/datasetgrants/late", grant("team", "unrelated"), lost=True)
+    grants_read = f"{GROUP}/namespaces/other/datasetgrants"
+
+    facts = await store.gather(job("other/unrelated"), NOW)
+    again = await store.gather(job("other/unrelated"), NOW)
+
+    assert set(facts.datasets) == set(again.datasets) == {("other", "unrelated")}
+    assert sum(path.split("?")[0] == grants_read for _, path, _ in api.requests) == 1
+
+
+async def test_what_is_deleted_is_not_remembered_from_a_read(store: FactStore, api, eventually) -> None:
+    await api.put(f"{GROUP}/namespaces/team/datasets/fresh", dataset("urn:t:f"), lost=True)
+    assert (await store.gather(job("fresh"), NOW)).datasets
+    await api.put(f"{GROUP}/namespaces/team/datasets/fresh", dataset("urn:t:g"))
+    await eventually(lambda: store.parsed("Dataset", "team", "fresh"))
+
+    await api.remove(f"{GROUP}/namespaces/team/datasets/fresh")
+    await eventually(lambda: store.parsed("Dataset", "team", "fresh") is None)
+
+    assert (await store.gather(job("fresh"), NOW)).datasets == {}
+
+
+async def test_what_was_read_stands_in_for_the_copy_for_a_moment_only(client: KubeClient, api) -> None:
+    now = [0.0]
+    await api.put(f"{GROUP}/namespaces/team/datasets/fresh", dataset("urn:t:f"))
+    reader = Reader(client, ReadBudget(1e-9, per_namespace=1e-9, clock=lambda: now[0]), clock=lambda: now[0])
+    key, deadline = ("Dataset", "team", "fresh"), asyncio.get_running_loop().time() + 20
+
+    first = await reader.read(key, deadline, "team")
+    again = await reader.read(key, deadline, "team")
+    now[0] += FOUND_SECONDS + 0.1
+    later = await reader.read(key, deadline, "team")
+
+    assert first.spec.identity == "urn:t:f"
+    assert again is first
+    assert later is Absent, "no read is left, and what was found is old"
 
 
 GRANTS = Dependency("DatasetGrant", "clinic", "Dataset/secret")
