@@ -19,7 +19,7 @@ second=(tests/cluster/{admission,budget,chart,cli,controller,e2e,kueue})
 left_out=("${second[@]/#/--ignore=}")
 log=build/test/cluster-2.log
 echo "The cluster tests run in two streams; what the second prints (${second[*]}) follows at its end, and is in $log."
-.venv/bin/python -m pytest -q --basetemp="$(mktemp -d)/pytest" "${second[@]}" "$@" >"$log" 2>&1 &
+.venv/bin/python -m pytest -q "${second[@]}" "$@" >"$log" 2>&1 &
 other=$!
 trap 'kill "$other" 2>/dev/null' EXIT
 .venv/bin/python -m pytest -q tests/cluster "${left_out[@]}" "$@"

@@ -123,6 +123,13 @@ def test_one_budget_in_full(run: Any) -> None:
         assert said in text, said
 
 
+def test_retired_blocks_are_named_and_of_very_many_the_latest(run: Any) -> None:
+    few, _ = run("patients", objects=[budget(*SPENT, retired=["bucket 1", "bucket 3..bucket 5"])])
+    many, _ = run("patients", objects=[budget(*SPENT, retired=[f"bucket {number}" for number in range(20)])])
+    assert "retired bucket 1, bucket 3 to bucket 5" in words(few)
+    assert "retired 8 entries of spec.retired before, bucket 8, bucket 9," in words(many)
+
+
 def test_a_promise_that_waits_says_who_approves_how(run: Any) -> None:
     larger = budget(*SPENT, epsilon=12, noticeVersion="2026-06")
     result, _ = run(objects=[larger])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mlprivacy.cli import style
@@ -11,6 +11,7 @@ from mlprivacy.cli.budgets.view import Row, behind_of, percent, table
 
 _BAR: Final = 30  # characters of a whole block
 _LABEL: Final = 12
+_RETIRED_SHOWN: Final = 12  # entries of spec.retired
 
 
 def page_lines(row: Row) -> Iterator[str]:
@@ -49,12 +50,21 @@ def _facts(row: Row) -> Iterator[str]:
             f"{budget.count(which) or 0} {which}" for which in ("open", "exhausted", "retired", "tainted")
         )
         yield from _fact("blocks", f"{counts}; cut by {_cut(budget)}{_ends(budget)}")
+    if budget.retired:
+        yield from _fact("retired", _named(budget.retired))
     if budget.status.get("reservations") is not None:
         held = int(budget.status["reservations"])
         yield from _fact("held", f"{held} reservation{'' if held == 1 else 's'} by jobs that start or run")
     if row.waiting_text is not None:
         yield from _fact("waiting", f"{row.waiting_text} job{'' if row.waiting == 1 else 's'}, of all namespaces")
     yield from _fact("ledger", _ledger(row))
+
+
+def _named(retired: Sequence[str]) -> str:
+    """The blocks as the owner wrote them; of very many the latest."""
+    ranges = [" to ".join(entry.split("..")) for entry in retired[-_RETIRED_SHOWN:]]
+    more = f"{len(retired) - len(ranges)} entries of spec.retired before, " if len(retired) > len(ranges) else ""
+    return more + ", ".join(ranges)
 
 
 def _fact(word: str, text: str) -> Iterator[str]:
