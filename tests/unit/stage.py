@@ -111,10 +111,6 @@ class MemoryApi:
             raise NotFound(404, "NotFound", f"{resource} {name}")
         return copy.deepcopy(found)
 
-    async def list(self, resource: Resource, namespace: str | None = None, **_: Any) -> list[Object]:
-        found = self.objects[resource.kind].items()
-        return [copy.deepcopy(obj) for (own, _), obj in found if namespace is None or own == namespace]
-
     async def request(self, method: str, path: str, **_: Any) -> bytes:
         plurals = [r.plural for r in FABRIC if path == f"/apis/{r.api_version}"]
         return json.dumps({"resources": [{"name": name} for name in plurals]}).encode()

@@ -10,7 +10,8 @@ from mlprivacy.kube.informer import Indexer
 from mlprivacy.kube.resources import DATASETGRANTS, DATASETS, POLICYEXCEPTIONS, PRIVACYPOLICIES
 
 
-def _granted_to(grant: Object) -> list[str]:
+def granted_to(grant: Object) -> list[str]:
+    """The namespaces that a raw grant is to."""
     return [str(item["namespace"]) for item in grant["spec"]["from"]]
 
 
@@ -42,7 +43,7 @@ def _scopes_named(dataset: Object) -> list[str]:
 
 
 INDEXERS: Final[Mapping[str, Mapping[str, Indexer]]] = {
-    DATASETGRANTS.kind: {"from": _granted_to},
+    DATASETGRANTS.kind: {"from": granted_to},
     POLICYEXCEPTIONS.kind: {"workload": _workload, "namespace": _workload_namespace},
     PRIVACYPOLICIES.kind: {"pack": _packs_named},
     DATASETS.kind: {"class": _classes_named, "scope": _scopes_named},

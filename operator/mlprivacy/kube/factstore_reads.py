@@ -10,6 +10,7 @@ from mlprivacy.api.base import parse_spec
 from mlprivacy.api.kinds import kind_named
 from mlprivacy.kube.client import KubeClient
 from mlprivacy.kube.errors import ApiError, NotFound
+from mlprivacy.kube.factstore_index import granted_to
 from mlprivacy.kube.factstore_view import Absent, Key
 from mlprivacy.kube.informer import compact
 from mlprivacy.kube.resources import (
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 _READABLE: Final[Mapping[str, Resource]] = {
     r.kind: r for r in (NAMESPACES, DATACLASSES, DATASETS, CONSENTSCOPES, PERSISTENTVOLUMECLAIMS, DATASETGRANTS)
 }
+GRANTS_READ: Final = 250  # of a namespace at most
 FOUND_SECONDS: Final = 2.0  # that what was read stands in for a copy that lags behind
 AGAIN_SECONDS: Final = 1.0
 REMEMBERED: Final = 4096
@@ -105,7 +107,8 @@ class Reader:
     async def read(self, key: Key, deadline: float, asker: str) -> Any:
         """The parsed object, the raw one of another group, or Absent; nothing is waited for after `deadline` (loop).
 
-        A DatasetGrant without a name is all those of the namespace. `asker` is the namespace whose reads it takes.
+        The name of a DatasetGrant is that of the namespace that it is to; all of those are found. `asker` is the
+        namespace whose reads it takes.
         """
         kind = key[0]
         if not self._budget.take(key, asker):
@@ -127,8 +130,11 @@ class Reader:
 
     def changed(self, kind: str, namespace: str, name: str) -> None:
         """The copy has caught up on this object, or it is gone."""
-        self._found.pop((kind, namespace, name), None)
-        self._found.pop((kind, namespace, ""), None)
+        if kind != DATASETGRANTS.kind:
+            self._found.pop((kind, namespace, name), None)
+            return
+        for key in [key for key in self._found if key[:2] == (kind, namespace)]:
+            del self._found[key]
 
     async def claim(self, key: Key) -> Any:
         """A PersistentVolumeClaim, or Absent. Raises ApiError."""
@@ -141,8 +147,10 @@ class Reader:
         kind, namespace, name = key
         info, resource = kind_named(kind), _READABLE[kind]
         if kind == DATASETGRANTS.kind and info is not None:
-            listed = await self._client.list(resource, namespace)
-            return tuple(sorted((parse_spec(info, compact(raw)) for raw in listed), key=lambda grant: grant.name))
+            # One page: who has thousands of grants waits for the watch, and nobody reads thousands for them.
+            page = await anext(self._client.list_pages(resource, namespace, chunk_size=GRANTS_READ))
+            mine = (compact(raw) for raw in page.items if name in granted_to(raw))
+            return tuple(sorted((parse_spec(info, raw) for raw in mine), key=lambda grant: grant.name or ""))
         raw = await self._client.get(resource, name, namespace or None)
         return raw if info is None else parse_spec(info, compact(raw))
 

@@ -104,7 +104,7 @@ class View:
         known = self._copies.grants(namespace)
         if any(g.spec is None or any(f.namespace == self._asker for f in g.spec.from_) for g in known):
             return known
-        return self._miss(("DatasetGrant", namespace, "")) or known
+        return self._miss(("DatasetGrant", namespace, self._asker)) or known
 
     def consent_scope(self, namespace: str, name: str) -> Parsed[ConsentScopeSpec] | None:
         """A ConsentScope."""

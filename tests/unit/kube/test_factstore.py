@@ -146,6 +146,19 @@ async def test_a_grant_that_has_not_arrived_yet_is_read(store: FactStore, api) -
     assert sum(path.split("?")[0] == grants_read for _, path, _ in api.requests) == 1
 
 
+async def test_a_grant_that_was_read_is_known_to_whom_it_names_until_it_changes(client: KubeClient, api) -> None:
+    path, deadline = f"{GROUP}/namespaces/clinic/datasetgrants/late", asyncio.get_running_loop().time() + 20
+    await api.put(path, grant("team", "visits"))
+    reader = Reader(client, ReadBudget(1e-9, per_namespace=1e-9, clock=lambda: 0.0))
+    to_team = ("DatasetGrant", "clinic", "team")
+
+    assert [found.name for found in await reader.read(to_team, deadline, "team")] == ["late"]
+    assert await reader.read(("DatasetGrant", "clinic", "other"), deadline, "other") is Absent
+    assert [found.name for found in await reader.read(to_team, deadline, "team")] == ["late"]
+    reader.changed("DatasetGrant", "clinic", "late")
+    assert await reader.read(to_team, deadline, "team") is Absent
+
+
 async def test_what_is_deleted_is_not_remembered_from_a_read(store: FactStore, api, eventually) -> None:
     await api.put(f"{GROUP}/namespaces/team/datasets/fresh", dataset("urn:t:f"), lost=True)
     assert (await store.gather(job("fresh"), NOW)).datasets
