@@ -15,7 +15,7 @@ fi
 .venv/bin/python -m controlplane build >/dev/null || exit 1
 
 # Two streams, each with an operator and control planes of its own: tests end processes and stop API servers of theirs.
-second=(tests/cluster/{admission,budget,chart,cli,controller,e2e,kueue})
+second=(tests/cluster/{cli,controller,e2e})
 left_out=("${second[@]/#/--ignore=}")
 log=build/test/cluster-2.log
 echo "The cluster tests run in two streams; what the second prints (${second[*]}) follows at its end, and is in $log."
