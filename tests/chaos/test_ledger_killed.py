@@ -205,7 +205,7 @@ def compare(cluster: Cluster) -> None:
     state = domain.state
     assert state is not None
     # No block beyond its capacity at every order.
-    used = state.table.committed + state.table.reserved
+    used = state.table.used
     assert ((used <= state.capacity) & (state.capacity > 0)).any(axis=1)[state.table.opened].all()
     # Summed from the jobs' own attempts, each block is what the ledger says.
     total = [0] * len(state.orders)

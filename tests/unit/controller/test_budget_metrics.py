@@ -154,7 +154,7 @@ def test_ten_thousand_blocks_are_cheap() -> None:
     state = State(DOMAIN)
     state.apply(large, 1)
     state.apply(Open((Range(0, 9_999),)), 1)
-    state.table.committed[:] = np.random.default_rng(1).integers(0, 10**9, state.table.committed.shape)
+    state.table.used[:] = np.random.default_rng(1).integers(0, 10**9, state.table.used.shape)
     begun = time.perf_counter()
     metrics.observe_state(DOMAIN, state)
     assert time.perf_counter() - begun < 0.5

@@ -180,11 +180,10 @@ def _load_blocks(state: State, lines: Sequence[Line]) -> None:
         first, last = line["blocks"]
         for part in table.slices((Range(first, last),)):
             table.opened[part] = True
-            table.committed[part] = line["committed"]
+            table.spent(part, np.array(line["committed"], np.int64))
             table.retired[part] = line["retired"]
             table.tainted[part] = line["tainted"]
             table.weakest[part] = min(int(line["weakest"]), NEVER)
-    table.loaded()
 
 
 def _load_usage(state: State, line: Line) -> None:
@@ -195,8 +194,7 @@ def _load_usage(state: State, line: Line) -> None:
 
 def _load_reservation(state: State, line: Line) -> None:
     reserve = Reserve.parse(line["reserve"])
-    for part in state.table.slices(reserve.ranges):
-        state.table.reserved[part] += np.array(reserve.curve, np.int64)
+    state.table.hold(reserve.ranges, reserve.curve)
     state.hold(reserve.key, Reservation(reserve, int(line["sequence"]), line["time"], line["pod"]))
 
 

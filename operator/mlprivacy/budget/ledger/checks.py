@@ -182,9 +182,8 @@ def _one_order_fits(table: Table, part: slice, demand: Matrix, capacity: Matrix)
 
     The order is that with most room on the first row. Where another one has room on all rows, this says no.
     """
-    first = table.committed[part.start] + table.reserved[part.start]
-    order = int((capacity - first - demand).argmax())
-    most = int((table.committed[part, order] + table.reserved[part, order]).max())
+    order = int((capacity - table.used[part.start] - demand).argmax())
+    most = int(np.maximum.reduce(table.used[part, order]))
     return bool(capacity[order] > 0) and most + int(demand[order]) <= int(capacity[order])
 
 
@@ -192,7 +191,7 @@ def _room(state: State, ranges: Ranges, demand: Matrix) -> None:
     for one, part in zip(ranges, state.table.slices(ranges), strict=True):
         if _one_order_fits(state.table, part, demand, state.capacity):
             continue
-        used = state.table.used(part)
+        used = state.table.used[part]
         fits = fitting(used, demand, state.capacity)
         if not fits.all():
             index = int(fits.argmin())
@@ -257,10 +256,10 @@ def _blocks(state: State, ranges: Ranges, *, retired: bool) -> None:
             key = one.first if one.first < table.base or not len(table) else max(one.first, table.base + len(table))
             raise Refused(Code.UNKNOWN_BLOCK, f"{state.label(key)} is no block of {state.subject_domain}", key)
         part = slice(one.first - table.base, one.last + 1 - table.base)
-        if not table.opened[part].all():
+        if np.count_nonzero(table.opened[part]) < one.count:
             key = one.first + int(table.opened[part].argmin())
             raise Refused(Code.UNKNOWN_BLOCK, f"{state.label(key)} is no block of {state.subject_domain}", key)
-        if not retired and table.retired[part].any():
+        if not retired and np.count_nonzero(table.retired[part]):
             key = one.first + int(table.retired[part].argmax())
             raise Refused(Code.RETIRED_BLOCK, f"{state.label(key)} is retired and takes no job any more", key)
 

@@ -68,7 +68,7 @@ class TaintMark:
 
 
 class State:
-    """The sum of a chain up to ``head``. Mutable: a copy costs two tables, a step a few rows of them.
+    """The sum of a chain up to ``head``. Mutable: a copy costs a few tables, a step a few rows of them.
 
     ``latest`` is the newest time any entry bore; ``backwards`` counts entries that bore an older one than one before
     them, ``first_backwards`` names the first of these.

@@ -42,7 +42,7 @@ def used_fraction(state: State, rows: NDArray[Any]) -> tuple[NDArray[np.float64]
     """
     usable = np.flatnonzero(state.capacity > 0)
     table = state.table
-    total = (table.committed[rows] + table.reserved[rows])[:, usable].astype(np.float64)
+    total = table.used[rows][:, usable].astype(np.float64)
     fractions = total / state.capacity[usable].astype(np.float64)
     best = fractions.argmin(axis=1)
     found: NDArray[np.float64] = fractions[np.arange(len(rows)), best]
@@ -60,14 +60,14 @@ def use_of(state: State, rows: NDArray[Any]) -> list[Use]:
 
 def _use(state: State, row: int, fraction: float, order: int) -> Use:
     table = state.table
-    reserved = float(table.reserved[row, order]) / float(state.capacity[order])
+    reserved = float(table.used[row, order] - table.committed[row, order]) / float(state.capacity[order])
     weakest = int(table.weakest[row])
     return Use(
         key=table.base + row,
         label=state.label(table.base + row),
         used=100 * fraction,
         reserved=100 * reserved,
-        epsilon=block_epsilon(state, table.committed[row] + table.reserved[row]),
+        epsilon=block_epsilon(state, table.used[row]),
         weakest=None if weakest == NEVER else _ASSURANCES[weakest],
         tainted=bool(table.tainted[row]),
         retired=bool(table.retired[row]),
@@ -106,7 +106,7 @@ def times_that_fit(state: State, ranges: Ranges, curve: Units) -> int:
     if not demand[usable].all():
         raise ValueError("a job whose loss is zero fits for ever")
     rows = state.table.rows(ranges)
-    left = state.capacity[usable] - (state.table.committed[rows] + state.table.reserved[rows])[:, usable]
+    left = state.capacity[usable] - state.table.used[rows][:, usable]
     return max(0, int((left // demand[usable]).max(axis=1).min()))
 
 
@@ -134,7 +134,7 @@ def worst_case(state: State) -> tuple[float | None, str]:
 
 def _worst_row(state: State, rows: NDArray[Any]) -> Matrix:
     """The losses of the block with the largest ε, found without converting each block by itself."""
-    totals = state.table.committed[rows] + state.table.reserved[rows]
+    totals = state.table.used[rows]
     losses = np.where(totals >= UNBOUNDED, np.inf, totals / PER_EPSILON)
     # At one order ε is the loss and a term that depends on the order and on δ alone: taken where ε is far above 0.
     far, delta = 1e6, float(state.promise.delta) if state.promise is not None else 0.5

@@ -1,4 +1,4 @@
-"""The blocks of a domain as a table: what is committed and reserved at each order, and what is known of each block."""
+"""The blocks of a domain as a table: what is used of each at each order, how much of it for good, and what is known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mlprivacy.api.base import Assurance
 from mlprivacy.api.privacy_budget import MAX_BLOCKS
 from mlprivacy.budget.ledger.blocks import Ranges
-from mlprivacy.budget.ledger.units import UNBOUNDED, Units, row_of
-from mlprivacy.budget.ledger.usage import FULL, Matrix, Usage
+from mlprivacy.budget.ledger.units import Units, row_of
+from mlprivacy.budget.ledger.usage import Matrix, Usage
 
 Flags = NDArray[np.bool_]
 
@@ -24,23 +24,24 @@ class Table:
 
     There are more rows than blocks, so that opening one block a day does not copy the table each day.
 
-    ``committed`` and ``reserved`` are (blocks, orders) in billionths of ε, ``usage`` holds both together for the jobs
-    of one namespace, ``weakest`` the rank of the weakest assurance with which a block was spent, or NEVER.
+    ``used`` is (blocks, orders) in billionths of ε: what is committed and what is reserved, together, since that is
+    what must fit. ``committed`` is the part that is spent for good; a job that spends what it reserved moves nothing
+    in ``used``. ``usage`` holds the same as ``used`` for the jobs of one namespace, ``weakest`` the rank of the weakest
+    assurance with which a block was spent, or NEVER.
     """
 
-    __slots__ = ("_most", "base", "committed", "opened", "orders", "reserved", "retired", "tainted", "usage", "weakest")
+    __slots__ = ("_committed", "base", "opened", "orders", "retired", "tainted", "usage", "used", "weakest")
 
     def __init__(self, orders: int) -> None:
         self.orders = orders
         self.base = 0
-        self.committed: Matrix = np.zeros((0, orders), np.int64)
-        self.reserved: Matrix = np.zeros((0, orders), np.int64)
+        self.used: Matrix = np.zeros((0, orders), np.int64)
+        self._committed = Usage(0, orders)
         self.opened: Flags = np.zeros(0, np.bool_)
         self.retired: Flags = np.zeros(0, np.bool_)
         self.tainted: Flags = np.zeros(0, np.bool_)
         self.weakest: NDArray[np.int8] = np.zeros(0, np.int8)
         self.usage: dict[str, Usage] = {}
-        self._most = 0  # no place of `committed` holds more
 
     def __len__(self) -> int:
         return len(self.opened)
@@ -48,8 +49,8 @@ class Table:
     def copy(self) -> Table:
         """Another table of the same content."""
         other = Table(self.orders)
-        other.base, other._most = self.base, self._most
-        for name in ("committed", "reserved", "opened", "retired", "tainted", "weakest"):
+        other.base, other._committed = self.base, self._committed.copy()
+        for name in ("used", "opened", "retired", "tainted", "weakest"):
             setattr(other, name, getattr(self, name).copy())
         other.usage = {namespace: usage.copy() for namespace, usage in self.usage.items()}
         return other
@@ -74,9 +75,8 @@ class Table:
         first = min(ranges[0].first, self.base) if len(self) else ranges[0].first
         before = self.base - first if len(self) else 0
         pad = (before, max(0, min(MAX_BLOCKS, span + span // 4) - before - len(self)))
-        self.committed = np.pad(self.committed, (pad, (0, 0)))
-        self.reserved = np.pad(self.reserved, (pad, (0, 0)))
-        for usage in self.usage.values():
+        self.used = np.pad(self.used, (pad, (0, 0)))
+        for usage in (self._committed, *self.usage.values()):
             usage.pad(*pad)
         self.opened, self.retired, self.tainted = (
             np.pad(flags, pad) for flags in (self.opened, self.retired, self.tainted)
@@ -93,10 +93,10 @@ class Table:
         """The numbers of the rows of the ranges, which must be covered."""
         return np.concatenate([np.arange(part.start, part.stop) for part in self.slices(ranges)])
 
-    def used(self, part: slice) -> Matrix:
-        """Committed and reserved together, of some rows."""
-        total: Matrix = self.committed[part] + self.reserved[part]
-        return total
+    @property
+    def committed(self) -> Matrix:
+        """What is spent for good. It changes with the next step; copy what is to stay."""
+        return self._committed.sums()
 
     def usage_of(self, namespace: str) -> Usage:
         """What jobs of the namespace take of each block; made on first use."""
@@ -118,32 +118,40 @@ class Table:
         row = row_of(curve)
         usage = self.usage_of(namespace)
         for part in self.slices(ranges):
-            self.reserved[part] += row
+            self.used[part] += row
             usage.add(part, row)
 
-    def loaded(self) -> None:
-        """`committed` was filled from elsewhere and may hold anything: FULL where it is more."""
-        np.minimum(self.committed, FULL, out=self.committed)
-        self._most = int(self.committed.max(initial=0))
+    def hold(self, ranges: Ranges, curve: Units) -> None:
+        """A reservation that is counted among its namespace's usage already."""
+        for part in self.slices(ranges):
+            self.used[part] += row_of(curve)
 
-    def _add(self, part: Matrix, row: Matrix) -> None:
-        """Add a row to each; what would not fit into 64 bits stays at FULL, beyond every capacity."""
-        self._most += UNBOUNDED
-        if self._most < FULL:  # nothing can have grown so far yet
-            part += row
-        else:
-            np.minimum(part + row, FULL, out=part)
+    def spent(self, part: slice, row: Matrix) -> None:
+        """These blocks have spent this much, and nothing is reserved on them yet; FULL where it is more."""
+        self._committed.put(part, row)
+        self.used[part] = self._committed.sums()[part]
 
     def settle(self, ranges: Ranges, reserved: Units, spent: Units | None, namespace: str) -> None:
         """Take the reservation off each block and put on what was spent; None for nothing."""
         was = row_of(reserved)
-        row = np.zeros_like(was) if spent is None else row_of(spent)
+        row = None if spent is None else row_of(spent)
         for part in self.slices(ranges):
-            self.reserved[part] -= was
-            if spent is not None:
-                self._add(self.committed[part], row)
+            if row is None:
+                self.used[part] -= was
+            else:
+                self._commit(part, was, row)
             if row is not was:
-                self.usage_of(namespace).take(part, was - row)
+                self.usage_of(namespace).take(part, was if row is None else was - row)
+
+    def _commit(self, part: slice, was: Matrix, row: Matrix) -> None:
+        if self._committed.has_room:
+            self._committed.add(part, row)
+            if row is not was:
+                self.used[part] += row - was
+        else:  # what is committed may stay at FULL, and what is used is that and what is reserved
+            before = self._committed.sums()[part].copy()
+            self._committed.add(part, row)
+            self.used[part] += self._committed.sums()[part] - before - was
 
     def weaken(self, ranges: Ranges, assurance: Assurance) -> None:
         """The blocks were spent with this assurance."""

@@ -197,16 +197,16 @@ class Reserve:
 
     def body(self) -> Body:
         """As JSON."""
-        return _present(
-            {
-                "job": self.job.body(),
-                "attempt": self.attempt,
-                "ranges": _ranges_body(self.ranges),
-                "curve": list(self.curve),
-                "assurance": str(self.assurance),
-                "image": self.image,
-            }
-        )
+        body: Body = {
+            "job": self.job.body(),
+            "attempt": self.attempt,
+            "ranges": _ranges_body(self.ranges),
+            "curve": list(self.curve),
+            "assurance": self.assurance.value,
+        }
+        if self.image is not None:
+            body["image"] = self.image
+        return body
 
     @classmethod
     def parse(cls, raw: Body) -> Reserve:

@@ -1,4 +1,4 @@
-"""What jobs of one namespace take of each block: for quotas, which are asked of far less often than steps are taken."""
+"""What was added to each block, for what is asked of far less often than steps are taken: quotas, and what is spent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mlprivacy.budget.ledger.units import UNBOUNDED
 
 Matrix = NDArray[np.int64]
 
-FULL: Final = np.int64(1 << 62)  # a sum stays below it, and so does the sum of two
+_FULL: Final = 1 << 62  # a sum stays below it, and so does the sum of two
+FULL: Final = np.int64(_FULL)
 
 
 class Usage:
@@ -42,10 +43,16 @@ class Usage:
         self._sums, self._ends = sums, np.zeros((len(sums) + 1, sums.shape[1]), np.int64)
         self._from, self._to = len(sums), 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what is added next is added whole, whatever it is."""
+        return self._most + UNBOUNDED < _FULL
+
     def add(self, part: slice, row: Matrix) -> None:
         """Add a row of losses to each block; what would not fit into 64 bits stays at FULL, beyond every capacity."""
+        whole = self.has_room  # no note can have grown so far yet
         self._most += UNBOUNDED
-        if self._most < FULL:  # no note can have grown so far yet
+        if whole:
             self._note(part, row)
         else:
             rows = self.sums()[part]

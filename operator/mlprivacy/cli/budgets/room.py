@@ -158,7 +158,7 @@ def exact(
     table, asked = state.table, np.array(demand, np.int64)
     rows = table.rows(ranges)
     unlock, quota = unlocking_of(budget, now), quota_of(budget, namespace)
-    used, taken = table.committed[rows] + table.reserved[rows], _taken_by(state, namespace)[rows]
+    used, taken = table.used[rows], _taken_by(state, namespace)[rows]
     cap = None if quota is None else cap_of(state.capacity, quota.share)
     # In the ledger's whole numbers, which floats hold exactly: the answer is what the ledger will say.
     blocks = [
@@ -187,12 +187,12 @@ def exact(
 def _taken_by(state: State, namespace: str | None) -> Matrix:
     """What jobs of the namespace have reserved and spent of each row."""
     found = state.table.usage.get(namespace or "")
-    return np.zeros_like(state.table.committed) if found is None else found.sums()
+    return np.zeros_like(state.table.used) if found is None else found.sums()
 
 
 def _held_by(state: State, namespace: str) -> Matrix:
     """What jobs of the namespace that have not ended hold of each row."""
-    found = np.zeros_like(state.table.reserved)
+    found = np.zeros_like(state.table.used)
     for held in state.reservations.values():
         if held.reserve.job.namespace == namespace:
             for part in state.table.slices(held.reserve.ranges):

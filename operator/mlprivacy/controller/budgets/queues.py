@@ -77,7 +77,7 @@ def queue_of(spec: PrivacyBudgetSpec, state: State, made: datetime, before: Queu
     queue.add_blocks(
         ids,
         tuple(float(value) for value in state.capacity),
-        (table.committed[rows] + table.reserved[rows]).T.astype(float),
+        table.used[rows].T.astype(float),
         {name: table.usage[name].sums()[rows].T.astype(float) for name in queue.table.quotas if name in table.usage},
         arrived,
         _opened(state, rows, made),

@@ -204,7 +204,7 @@ def test_the_next_attempt_pays_again() -> None:
 
     assert second.plan.attempt == 2
     table = house.desk().state.table
-    assert (table.committed[0] + table.reserved[0]).tolist() == [2 * value for value in world.part_of(0.4)]
+    assert table.used[0].tolist() == [2 * value for value in world.part_of(0.4)]
 
 
 def test_a_job_that_was_edited_before_it_started_asks_for_what_it_asks_now() -> None:
@@ -323,7 +323,7 @@ def test_a_job_that_is_edited_to_reach_more_blocks_before_it_starts_pays_for_the
 
     assert more.plan.attempt == 2
     assert more.budgets[0]["blocks"] == 8
-    assert (house.desk().state.table.reserved[:8] > 0).all()
+    assert (house.desk().state.table.used[:8] > house.desk().state.table.committed[:8]).all()
 
 
 def test_an_attempt_that_was_counted_marks_nothing_while_the_next_is_claimed() -> None:
