@@ -70,7 +70,7 @@ SOURCES: Final = (
 _TRANSFORMS: Final = {NAMESPACES: identity_and_labels, LEDGERENTRIES: reduced}
 PACKS: Final = "Pack"  # what decisions call the ConfigMaps of the operator's namespace that hold packs of users
 ATTESTATIONS: Final = "TrainingAttestations"  # what decisions call the labelled ConfigMaps of the operator's namespace
-_ROUNDS: Final = 3  # a namespace or dataset, then its classes and scopes
+_ROUNDS: Final = 3  # namespaces and grants, then datasets, then their classes and scopes
 PARSED_MAX: Final = 4096  # specs kept parsed; a spec beyond that is parsed again when it is needed
 
 

@@ -124,8 +124,7 @@ class Reader:
         self._found.pop(key, None)
         if found is not Absent and kind != PERSISTENTVOLUMECLAIMS.kind:
             self._found[key] = (self._clock(), found)
-            while len(self._found) > REMEMBERED:
-                del self._found[next(iter(self._found))]
+        self._forget()
         return found
 
     def changed(self, kind: str, namespace: str, name: str) -> None:
@@ -155,5 +154,10 @@ class Reader:
         return raw if info is None else parse_spec(info, compact(raw))
 
     def _lately(self, key: Key) -> Any:
-        at, found = self._found.get(key, (float("-inf"), Absent))
-        return found if self._clock() - at <= FOUND_SECONDS else Absent
+        self._forget()
+        return self._found.get(key, (0.0, Absent))[1]
+
+    def _forget(self) -> None:
+        """Drop what is old, so that no more is kept than the budget allows to be read in FOUND_SECONDS."""
+        while self._found and self._clock() - next(iter(self._found.values()))[0] > FOUND_SECONDS:
+            del self._found[next(iter(self._found))]  # the oldest is the first

@@ -22,7 +22,7 @@ def test_it_is_what_two_plain_tables_say(before: list[int], jobs: list, random) 
     table.mark("opened", (Range(0, BLOCKS - 1),))
     committed, reserved = np.zeros((BLOCKS, ORDERS), object), np.zeros((BLOCKS, ORDERS), object)
     for block, spent in enumerate(before):
-        table.spent(slice(block, block + 1), np.array([spent] * ORDERS))
+        table.load_committed(slice(block, block + 1), np.array([spent] * ORDERS))
         committed[block] = spent
     for ranges, curve, _ in jobs:
         table.reserve(ranges, curve, "research")

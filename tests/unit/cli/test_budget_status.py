@@ -127,7 +127,9 @@ def test_retired_blocks_are_named_and_of_very_many_the_latest(run: Any) -> None:
     few, _ = run("patients", objects=[budget(*SPENT, retired=["bucket 1", "bucket 3..bucket 5"])])
     many, _ = run("patients", objects=[budget(*SPENT, retired=[f"bucket {number}" for number in range(20)])])
     assert "retired bucket 1, bucket 3 to bucket 5" in words(few)
+    one_more, _ = run("patients", objects=[budget(*SPENT, retired=[f"bucket {number}" for number in range(13)])])
     assert "retired 8 entries of spec.retired before, bucket 8, bucket 9," in words(many)
+    assert "retired 1 entry of spec.retired before, bucket 1," in words(one_more)
 
 
 def test_a_promise_that_waits_says_who_approves_how(run: Any) -> None:

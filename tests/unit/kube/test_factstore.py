@@ -146,6 +146,18 @@ async def test_a_grant_that_has_not_arrived_yet_is_read(store: FactStore, api) -
     assert sum(path.split("?")[0] == grants_read for _, path, _ in api.requests) == 1
 
 
+async def test_a_whole_folder_that_has_not_arrived_yet_is_read(store: FactStore, api) -> None:
+    late = dataset("urn:o:l", scope="late")
+    late["spec"]["columns"] = [{"name": "id", "dataClass": "late"}]
+    await api.put(f"{GROUP}/dataclasses/late", data_class(), lost=True)
+    await api.put(f"{GROUP}/namespaces/other/datasets/late", late, lost=True)
+    await api.put(f"{GROUP}/namespaces/other/datasetgrants/late", grant("team", "late"), lost=True)
+
+    facts = await store.gather(job("other/late"), NOW)
+
+    assert (set(facts.datasets), set(facts.data_classes)) == ({("other", "late")}, {"late"})
+
+
 async def test_a_grant_that_was_read_is_known_to_whom_it_names_until_it_changes(client: KubeClient, api) -> None:
     path, deadline = f"{GROUP}/namespaces/clinic/datasetgrants/late", asyncio.get_running_loop().time() + 20
     await api.put(path, grant("team", "visits"))

@@ -180,7 +180,7 @@ def _load_blocks(state: State, lines: Sequence[Line]) -> None:
         first, last = line["blocks"]
         for part in table.slices((Range(first, last),)):
             table.opened[part] = True
-            table.spent(part, np.array(line["committed"], np.int64))
+            table.load_committed(part, np.array(line["committed"], np.int64))
             table.retired[part] = line["retired"]
             table.tainted[part] = line["tainted"]
             table.weakest[part] = min(int(line["weakest"]), NEVER)
@@ -194,7 +194,7 @@ def _load_usage(state: State, line: Line) -> None:
 
 def _load_reservation(state: State, line: Line) -> None:
     reserve = Reserve.parse(line["reserve"])
-    state.table.hold(reserve.ranges, reserve.curve)
+    state.table.load_reserved(reserve.ranges, reserve.curve)
     state.hold(reserve.key, Reservation(reserve, int(line["sequence"]), line["time"], line["pod"]))
 
 

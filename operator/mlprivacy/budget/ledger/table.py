@@ -121,12 +121,12 @@ class Table:
             self.used[part] += row
             usage.add(part, row)
 
-    def hold(self, ranges: Ranges, curve: Units) -> None:
+    def load_reserved(self, ranges: Ranges, curve: Units) -> None:
         """A reservation that is counted among its namespace's usage already."""
         for part in self.slices(ranges):
             self.used[part] += row_of(curve)
 
-    def spent(self, part: slice, row: Matrix) -> None:
+    def load_committed(self, part: slice, row: Matrix) -> None:
         """These blocks have spent this much, and nothing is reserved on them yet; FULL where it is more."""
         self._committed.put(part, row)
         self.used[part] = self._committed.sums()[part]

@@ -63,8 +63,9 @@ def _facts(row: Row) -> Iterator[str]:
 def _named(retired: Sequence[str]) -> str:
     """The blocks as the owner wrote them; of very many the latest."""
     ranges = [" to ".join(entry.split("..")) for entry in retired[-_RETIRED_SHOWN:]]
-    more = f"{len(retired) - len(ranges)} entries of spec.retired before, " if len(retired) > len(ranges) else ""
-    return more + ", ".join(ranges)
+    left_out = len(retired) - len(ranges)
+    entries = "entry" if left_out == 1 else "entries"
+    return (f"{left_out} {entries} of spec.retired before, " if left_out else "") + ", ".join(ranges)
 
 
 def _fact(word: str, text: str) -> Iterator[str]:
