@@ -140,7 +140,8 @@ def _domain(one: DomainReport) -> Iterator[str]:
         epsilon = f"epsilon {use['epsilon']:g}" if "epsilon" in use else "epsilon without bound"
         yield f"  {use['block']}: {use['usedPercent']:g} % used, {epsilon}{marks}"
     if (more := counts["open"] + counts["retired"] - len(status["fullest"][:5])) > 0:
-        yield f"  and {more} more blocks that are used no more than these; -o json has all"
+        blocks = "block that is" if more == 1 else "blocks that are"
+        yield f"  and {more} more {blocks} used no more than these; -o json has all"
     worst = status["worstCasePerPerson"]
     bound = f"epsilon {worst['epsilon']:g}" if "epsilon" in worst else "no bound"
     yield f"  worst case of a person: {bound} at delta {worst['delta']:g} ({worst['reason']})"

@@ -183,7 +183,8 @@ class Budgets:
         for mark in list(state.taints.values())[-TAINTS_SAID:]:
             entry = state.name_of(mark.sequence)
             if entry not in told and (raw.get("status") or {}).get("head"):
-                note = f"{mark.job} used {mark.blocks} blocks without being counted ({mark.reason}); see {entry}"
+                blocks = f"{mark.blocks} block{'' if mark.blocks == 1 else 's'}"
+                note = f"{mark.job} used {blocks} without being counted ({mark.reason}); see {entry}"
                 self._announcer.say(raw, "Warning", Reason.TAINTED.value, note)
 
     async def _tell(self, raw: Object, found: dict[ConditionType, Tri], summary: dict[str, Any]) -> None:
